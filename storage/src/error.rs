@@ -1,0 +1,27 @@
+//! What can fail below the commands: always this node's trouble, never part of an answer.
+
+use std::io;
+
+/// An error of the store of this node. Inside apply it stops the node.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The operating system refused a file operation.
+    #[error("state store: {0}")]
+    Io(#[from] io::Error),
+    /// The LSM store reported an error.
+    #[error("state store: {0}")]
+    Lsm(#[from] fjall::Error),
+    /// Bytes on disk are not what this version writes.
+    #[error("state store is damaged: {0}")]
+    Corrupt(String),
+    /// A snapshot stream broke its format, order or checksum.
+    #[error("snapshot refused: {0}")]
+    Snapshot(String),
+}
+
+impl StorageError {
+    /// A `Corrupt` that names the row it was found in.
+    pub fn corrupt_row(what: &str, key: &[u8]) -> Self {
+        StorageError::Corrupt(format!("{what} at key {}", key.escape_ascii()))
+    }
+}

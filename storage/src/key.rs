@@ -1,0 +1,196 @@
+//! The layout of storage keys, byte by byte. All integers are big endian, so bytes sort as numbers.
+//!
+//! | space | key | value |
+//! |---|---|---|
+//! | meta | `shard u16, 0x00, name` | see `meta.rs` |
+//! | record | `shard u16, 0x01, keyspace u32, slot u16, hash [5], user key` | `value.rs` |
+//! | deadline | `shard u16, 0x02, deadline u64, keyspace u32, slot u16, hash [5], user key` | empty |
+//! | element | `shard u16, 0x03, ...` | reserved for members of collections |
+//!
+//! A keyspace id names the contents of one database between two flushes. `slot` is the hash slot of
+//! the user key (it keeps the keys of a slot together), `hash` the upper 39 bits of xxh3-64 of the
+//! user key. Slot and hash together are a 53-bit position: the cursor of SCAN. It needs no state on
+//! any node, survives failover, and fits the double-precision numbers that some clients parse.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+const SPACE_META: u8 = 0;
+const SPACE_RECORD: u8 = 1;
+const SPACE_DEADLINE: u8 = 2;
+
+/// Bits of the hash in a position.
+const HASH_BITS: u32 = 39;
+/// Bytes before the user key in a record's storage key.
+const RECORD_PREFIX_BYTES: usize = 2 + 1 + 4 + 2 + 5;
+/// Bytes before the keyspace id in a deadline's storage key.
+const DEADLINE_PREFIX_BYTES: usize = 2 + 1 + 8;
+
+/// The contents of one database between two flushes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub u32);
+
+/// A key as the user named it, with its hash slot (computed by the caller, 0..16384).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserKey<'a> {
+    /// Hash slot, by the rules of Redis Cluster.
+    pub slot: u16,
+    /// The key itself, at most `limits::USER_KEY_BYTES_MAX` bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Slot and hash of a user key: its place in the order of a keyspace, below 2^53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The place of `key`.
+    pub fn of(key: UserKey<'_>) -> Self {
+        Position((u64::from(key.slot) << HASH_BITS) | (xxh3_64(key.bytes) >> (64 - HASH_BITS)))
+    }
+
+    /// The first place of `slot` (which may be one past the last slot).
+    pub fn start_of_slot(slot: u16) -> Self {
+        Position(u64::from(slot) << HASH_BITS)
+    }
+
+    /// One past the last place there is.
+    pub const END: Position = Position(16384 << HASH_BITS);
+
+    fn put(self, out: &mut BytesMut) {
+        out.put_u16((self.0 >> HASH_BITS) as u16);
+        out.put_uint(self.0 & ((1 << HASH_BITS) - 1), 5);
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let slot = u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?);
+        let hash = bytes.get(2..7)?.iter().fold(0u64, |acc, byte| (acc << 8) | u64::from(*byte));
+        Some(Position((u64::from(slot) << HASH_BITS) | hash))
+    }
+}
+
+fn space(shard: u16, space: u8, capacity: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(3 + capacity);
+    out.put_u16(shard);
+    out.put_u8(space);
+    out
+}
+
+/// The storage key of a row of the shard's own bookkeeping.
+pub fn meta(shard: u16, name: &str) -> Bytes {
+    let mut out = space(shard, SPACE_META, name.len());
+    out.put_slice(name.as_bytes());
+    out.freeze()
+}
+
+/// The storage key of a record.
+pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> Bytes {
+    let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES + key.bytes.len());
+    out.put_u32(keyspace.0);
+    Position::of(key).put(&mut out);
+    out.put_slice(key.bytes);
+    out.freeze()
+}
+
+/// The bound of a keyspace's records: those at `position` or later sort at or after it.
+pub fn record_bound(shard: u16, keyspace: KeyspaceId, position: Position) -> Bytes {
+    let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES);
+    out.put_u32(keyspace.0);
+    position.put(&mut out);
+    out.freeze()
+}
+
+/// The storage key that orders a record by its deadline. `record_key` is the record's storage key.
+pub fn deadline(shard: u16, deadline_ms: u64, record_key: &[u8]) -> Bytes {
+    let mut out = space(shard, SPACE_DEADLINE, DEADLINE_PREFIX_BYTES + record_key.len());
+    out.put_u64(deadline_ms);
+    out.put_slice(&record_key[3..]);
+    out.freeze()
+}
+
+/// The bound of deadlines: earlier ones sort before it.
+pub fn deadline_bound(shard: u16, deadline_ms: u64) -> Bytes {
+    let mut out = space(shard, SPACE_DEADLINE, 8);
+    out.put_u64(deadline_ms);
+    out.freeze()
+}
+
+/// Start and end of everything that belongs to a shard.
+pub fn shard_bounds(shard: u16) -> (Bytes, Bytes) {
+    let [high, low] = shard.to_be_bytes();
+    (Bytes::copy_from_slice(&[high, low]), Bytes::copy_from_slice(&[high, low, u8::MAX]))
+}
+
+/// The parts of a record's storage key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordKey {
+    /// Keyspace the record lives in.
+    pub keyspace: KeyspaceId,
+    /// Slot and hash of the user key.
+    pub position: Position,
+    /// The user key, sharing the storage key's buffer.
+    pub user_key: Bytes,
+}
+
+/// Takes a record's storage key apart; None when it is not one.
+pub fn parse_record(key: &Bytes) -> Option<RecordKey> {
+    if key.len() < RECORD_PREFIX_BYTES || key[2] != SPACE_RECORD {
+        return None;
+    }
+    Some(RecordKey {
+        keyspace: KeyspaceId(u32::from_be_bytes(key[3..7].try_into().ok()?)),
+        position: Position::parse(&key[7..14])?,
+        user_key: key.slice(RECORD_PREFIX_BYTES..),
+    })
+}
+
+/// Takes a deadline's storage key apart: the deadline, and the storage key of its record.
+pub fn parse_deadline(key: &[u8]) -> Option<(u64, Bytes)> {
+    if key.len() < DEADLINE_PREFIX_BYTES || key[2] != SPACE_DEADLINE {
+        return None;
+    }
+    let deadline_ms = u64::from_be_bytes(key[3..11].try_into().ok()?);
+    let mut record_key = BytesMut::with_capacity(3 + key.len() - DEADLINE_PREFIX_BYTES);
+    record_key.put_slice(&key[..2]);
+    record_key.put_u8(SPACE_RECORD);
+    record_key.put_slice(&key[DEADLINE_PREFIX_BYTES..]);
+    Some((deadline_ms, record_key.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn record_keys_come_apart_as_they_were_put_together() {
+        let key = UserKey { slot: 16383, bytes: b"some\0key" };
+        let stored = record(7, KeyspaceId(300), key);
+        let parts = parse_record(&stored).unwrap();
+        assert_eq!(parts.keyspace, KeyspaceId(300));
+        assert_eq!(parts.position, Position::of(key));
+        assert_eq!(&parts.user_key[..], key.bytes);
+        assert!(Position::of(key).0 < 1 << 53 && Position::of(key) < Position::END);
+        let (deadline_ms, record_key) = parse_deadline(&deadline(7, 99, &stored)).unwrap();
+        assert_eq!((deadline_ms, record_key), (99, stored));
+    }
+
+    #[test]
+    fn keys_sort_by_shard_space_keyspace_slot() {
+        let at = |shard, keyspace, slot| {
+            record(shard, KeyspaceId(keyspace), UserKey { slot, bytes: b"k" })
+        };
+        assert!(at(0, 1, 2) < at(0, 1, 3));
+        assert!(at(0, 1, 16383) < at(0, 2, 0));
+        assert!(at(0, 9, 9) < at(1, 0, 0));
+        assert!(at(0, 9, 9) < deadline_bound(0, 0));
+        let (start, end) = shard_bounds(u16::MAX);
+        assert!(start < end && meta(u16::MAX, "x") >= start && at(u16::MAX, 5, 5) < end);
+    }
+
+    #[test]
+    fn layout_is_what_released_data_directories_hold() {
+        let stored = record(1, KeyspaceId(2), UserKey { slot: 3, bytes: b"abc" });
+        let expected = b"\x00\x01\x01\x00\x00\x00\x02\x00\x03\x3c\x57\xaf\xca\x44abc";
+        assert_eq!(stored.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    }
+}

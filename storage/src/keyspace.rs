@@ -1,0 +1,320 @@
+//! Keys as commands see them: lookups, changes, counts, order, expiry.
+//!
+//! [`Reader`] answers from one consistent version, [`Writer`] changes one batch. Both judge expiry
+//! by the time of the log entry alone. A `Writer` keeps three things in step with every record: its
+//! deadline row, the key counts, and the log index of its last change. Overdue records are absent
+//! for every caller; `expire_overdue` and `reclaim_dropped` remove rows in bounded batches.
+
+use crate::error::StorageError;
+use crate::key::{self, KeyspaceId, Position, UserKey};
+use crate::meta::{self, KeyCounts};
+use crate::txn::{ReadTxn, WriteTxn};
+use crate::value::{Record, ValueKind};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Reads one shard at one version and one time.
+#[derive(Clone, Copy)]
+pub struct Reader<'a> {
+    txn: &'a dyn ReadTxn,
+    shard: u16,
+    now_ms: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `shard` through `txn`; keys whose deadline is at or before `now_ms` are absent.
+    pub fn new(txn: &'a dyn ReadTxn, shard: u16, now_ms: u64) -> Self {
+        Self { txn, shard, now_ms }
+    }
+
+    /// The record of a key, unless it is missing or overdue.
+    pub fn lookup(&self, database: u8, key: UserKey<'_>) -> Result<Option<Record>, StorageError> {
+        let keyspace = meta::keyspace_of(self.txn, self.shard, database)?;
+        let storage_key = key::record(self.shard, keyspace, key);
+        let Some(stored) = self.txn.get(&storage_key)? else { return Ok(None) };
+        let record = Record::decode(stored, &storage_key)?;
+        Ok((!record.is_overdue(self.now_ms)).then_some(record))
+    }
+
+    /// The log index of a key's last change, 0 when it is absent: what WATCH remembers.
+    pub fn version(&self, database: u8, key: UserKey<'_>) -> Result<u64, StorageError> {
+        Ok(self.lookup(database, key)?.map_or(0, |record| record.changed_at))
+    }
+
+    /// The number of keys in a database (overdue keys that are not removed yet included).
+    pub fn counts(&self, database: u8) -> Result<KeyCounts, StorageError> {
+        meta::counts(self.txn, self.shard, meta::keyspace_of(self.txn, self.shard, database)?)
+    }
+
+    /// Keys of a database at `position` or later, ascending, overdue ones left out.
+    pub fn keys_from(
+        &self,
+        database: u8,
+        position: Position,
+    ) -> Result<impl Iterator<Item = Result<KeyRow, StorageError>> + use<'a>, StorageError> {
+        self.keys_between(database, position, Position::END)
+    }
+
+    /// Keys of one hash slot, ascending, overdue ones left out.
+    pub fn keys_in_slot(
+        &self,
+        database: u8,
+        slot: u16,
+    ) -> Result<impl Iterator<Item = Result<KeyRow, StorageError>> + use<'a>, StorageError> {
+        let (start, end) = (Position::start_of_slot(slot), Position::start_of_slot(slot + 1));
+        self.keys_between(database, start, end)
+    }
+
+    fn keys_between(
+        &self,
+        database: u8,
+        start: Position,
+        end: Position,
+    ) -> Result<impl Iterator<Item = Result<KeyRow, StorageError>> + use<'a>, StorageError> {
+        let keyspace = meta::keyspace_of(self.txn, self.shard, database)?;
+        let start = key::record_bound(self.shard, keyspace, start);
+        let end = key::record_bound(self.shard, keyspace, end);
+        let now_ms = self.now_ms;
+        Ok(self.txn.rows(&start, &end).filter_map(move |row| KeyRow::decode(row, now_ms)))
+    }
+
+    /// The earliest deadline of any key of the shard.
+    pub fn next_deadline(&self) -> Result<Option<u64>, StorageError> {
+        let start = key::deadline_bound(self.shard, 0);
+        let end = key::deadline_bound(self.shard, u64::MAX);
+        let Some(row) = self.txn.rows(&start, &end).next().transpose()? else { return Ok(None) };
+        let parsed = key::parse_deadline(&row.0);
+        let parsed = parsed.ok_or_else(|| StorageError::corrupt_row("deadline", &row.0))?;
+        Ok(Some(parsed.0))
+    }
+}
+
+/// A key met while walking a keyspace.
+#[derive(Clone, Debug)]
+pub struct KeyRow {
+    /// Its place in the order.
+    pub position: Position,
+    /// The user key.
+    pub user_key: Bytes,
+    /// Its record.
+    pub record: Record,
+}
+
+impl KeyRow {
+    fn decode(
+        row: Result<(Bytes, Bytes), StorageError>,
+        now_ms: u64,
+    ) -> Option<Result<Self, StorageError>> {
+        let decode = |(storage_key, stored): (Bytes, Bytes)| {
+            let parts = key::parse_record(&storage_key)
+                .ok_or_else(|| StorageError::corrupt_row("unreadable key", &storage_key))?;
+            let record = Record::decode(stored, &storage_key)?;
+            let (position, user_key) = (parts.position, parts.user_key);
+            Ok(KeyRow { position, user_key, record })
+        };
+        let decoded = row.and_then(decode);
+        match &decoded {
+            Ok(row) if row.record.is_overdue(now_ms) => None,
+            _ => Some(decoded),
+        }
+    }
+}
+
+/// A key as it was found by [`Writer::load`], ready to be changed.
+#[derive(Debug)]
+pub struct Loaded {
+    keyspace: KeyspaceId,
+    storage_key: Bytes,
+    stored: Option<Record>,
+    live: bool,
+}
+
+impl Loaded {
+    /// The key's record, unless it is missing or overdue.
+    pub fn record(&self) -> Option<&Record> {
+        self.stored.as_ref().filter(|_| self.live)
+    }
+}
+
+/// Changes one shard in one batch, at one log index and one time.
+pub struct Writer<'a> {
+    txn: &'a mut dyn WriteTxn,
+    shard: u16,
+    now_ms: u64,
+    log_index: u64,
+    counts: BTreeMap<KeyspaceId, KeyCounts>,
+    databases: BTreeMap<u8, KeyspaceId>,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes `shard` through `txn`, at the txn's log index; `now_ms` is the entry's time.
+    pub fn new(txn: &'a mut dyn WriteTxn, shard: u16, now_ms: u64) -> Self {
+        let log_index = txn.log_index();
+        let (counts, databases) = (BTreeMap::new(), BTreeMap::new());
+        Self { txn, shard, now_ms, log_index, counts, databases }
+    }
+
+    /// The time of the entry, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// A reader of what this batch has made of the state so far.
+    pub fn reader(&mut self) -> Reader<'_> {
+        self.settle();
+        Reader::new(self.txn, self.shard, self.now_ms)
+    }
+
+    /// Loads a key for a change.
+    pub fn load(&mut self, database: u8, key: UserKey<'_>) -> Result<Loaded, StorageError> {
+        let keyspace = self.keyspace(database)?;
+        let storage_key = key::record(self.shard, keyspace, key);
+        let stored = match self.txn.get(&storage_key)? {
+            Some(bytes) => Some(Record::decode(bytes, &storage_key)?),
+            None => None,
+        };
+        let live = stored.as_ref().is_some_and(|record| !record.is_overdue(self.now_ms));
+        Ok(Loaded { keyspace, storage_key, stored, live })
+    }
+
+    /// Sets the value and deadline of a loaded key; the payload is the parts joined.
+    pub fn store(
+        &mut self,
+        loaded: Loaded,
+        kind: ValueKind,
+        payload: &[&[u8]],
+        deadline_ms: Option<u64>,
+    ) -> Result<(), StorageError> {
+        let old_deadline = loaded.stored.as_ref().and_then(|record| record.deadline_ms);
+        self.move_deadline(&loaded.storage_key, old_deadline, deadline_ms);
+        let shard_counts = self.counts_of(loaded.keyspace)?;
+        shard_counts.keys += u64::from(loaded.stored.is_none());
+        shard_counts.with_deadline += u64::from(deadline_ms.is_some());
+        shard_counts.with_deadline -= u64::from(old_deadline.is_some());
+        let value = Record::encode(kind, self.log_index, deadline_ms, payload);
+        self.txn.put(loaded.storage_key, value);
+        Ok(())
+    }
+
+    /// Removes a loaded key. Returns whether it was there (an overdue key was not).
+    pub fn remove(&mut self, loaded: Loaded) -> Result<bool, StorageError> {
+        let Some(record) = &loaded.stored else { return Ok(false) };
+        self.move_deadline(&loaded.storage_key, record.deadline_ms, None);
+        let counts = self.counts_of(loaded.keyspace)?;
+        counts.keys -= 1;
+        counts.with_deadline -= u64::from(record.deadline_ms.is_some());
+        self.txn.delete(loaded.storage_key);
+        Ok(loaded.live)
+    }
+
+    /// Makes a database empty. Its rows are left for [`Self::reclaim_dropped`].
+    pub fn flush_database(&mut self, database: u8) -> Result<(), StorageError> {
+        let old = self.keyspace(database)?;
+        if *self.counts_of(old)? == KeyCounts::default() {
+            return Ok(());
+        }
+        let new = meta::allocate_keyspace(self.txn, self.shard)?;
+        meta::set_keyspace_of(self.txn, self.shard, database, new);
+        meta::add_dropped(self.txn, self.shard, old);
+        self.counts.insert(old, KeyCounts::default());
+        self.databases.insert(database, new);
+        Ok(())
+    }
+
+    /// Exchanges the contents of two databases.
+    pub fn swap_databases(&mut self, one: u8, other: u8) -> Result<(), StorageError> {
+        let (first, second) = (self.keyspace(one)?, self.keyspace(other)?);
+        for (database, keyspace) in [(one, second), (other, first)] {
+            meta::set_keyspace_of(self.txn, self.shard, database, keyspace);
+            self.databases.insert(database, keyspace);
+        }
+        Ok(())
+    }
+
+    /// Removes at most `keys_max` overdue keys; returns how many it removed.
+    pub fn expire_overdue(&mut self, keys_max: usize) -> Result<usize, StorageError> {
+        let start = key::deadline_bound(self.shard, 0);
+        let end = key::deadline_bound(self.shard, self.now_ms.saturating_add(1));
+        let due: Result<Vec<_>, _> = self.txn.rows(&start, &end).take(keys_max).collect();
+        let due = due?;
+        for (deadline_key, _) in &due {
+            let (_, storage_key) = key::parse_deadline(deadline_key)
+                .ok_or_else(|| StorageError::corrupt_row("deadline", deadline_key))?;
+            self.remove_row(storage_key)?;
+        }
+        Ok(due.len())
+    }
+
+    /// Removes at most `keys_max` rows of flushed keyspaces; returns how many it removed.
+    pub fn reclaim_dropped(&mut self, keys_max: usize) -> Result<usize, StorageError> {
+        let Some(keyspace) = meta::first_dropped(self.txn, self.shard)? else { return Ok(0) };
+        let start = key::record_bound(self.shard, keyspace, Position(0));
+        let end = key::record_bound(self.shard, keyspace, Position::END);
+        let rows: Result<Vec<_>, _> = self.txn.rows(&start, &end).take(keys_max).collect();
+        let rows = rows?;
+        for (storage_key, stored) in &rows {
+            let record = Record::decode(stored.clone(), storage_key)?;
+            self.move_deadline(storage_key, record.deadline_ms, None);
+            self.txn.delete(storage_key.clone());
+        }
+        if rows.len() < keys_max {
+            meta::remove_dropped(self.txn, self.shard, keyspace);
+        }
+        Ok(rows.len())
+    }
+
+    /// Writes the key counts of this batch into it; needed once, after the last change.
+    pub fn settle(&mut self) {
+        for (keyspace, counts) in std::mem::take(&mut self.counts) {
+            meta::set_counts(self.txn, self.shard, keyspace, counts);
+        }
+    }
+
+    /// Removes a record by its storage key, its deadline row and its share of the counts.
+    fn remove_row(&mut self, storage_key: Bytes) -> Result<(), StorageError> {
+        let missing = || StorageError::corrupt_row("deadline without its key", &storage_key);
+        let stored = self.txn.get(&storage_key)?.ok_or_else(missing)?;
+        let record = Record::decode(stored, &storage_key)?;
+        let keyspace = key::parse_record(&storage_key).ok_or_else(missing)?.keyspace;
+        self.move_deadline(&storage_key, record.deadline_ms, None);
+        let counts = self.counts_of(keyspace)?;
+        counts.keys = counts.keys.saturating_sub(1);
+        counts.with_deadline = counts.with_deadline.saturating_sub(1);
+        self.txn.delete(storage_key);
+        Ok(())
+    }
+
+    fn move_deadline(&mut self, storage_key: &[u8], old: Option<u64>, new: Option<u64>) {
+        if old == new {
+            return;
+        }
+        if let Some(deadline_ms) = old {
+            self.txn.delete(key::deadline(self.shard, deadline_ms, storage_key));
+        }
+        if let Some(deadline_ms) = new {
+            self.txn.put(key::deadline(self.shard, deadline_ms, storage_key), Bytes::new());
+        }
+    }
+
+    fn keyspace(&mut self, database: u8) -> Result<KeyspaceId, StorageError> {
+        if let Some(keyspace) = self.databases.get(&database) {
+            return Ok(*keyspace);
+        }
+        let keyspace = meta::keyspace_of(self.txn, self.shard, database)?;
+        self.databases.insert(database, keyspace);
+        Ok(keyspace)
+    }
+
+    fn counts_of(&mut self, keyspace: KeyspaceId) -> Result<&mut KeyCounts, StorageError> {
+        use std::collections::btree_map::Entry;
+        match self.counts.entry(keyspace) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                Ok(entry.insert(meta::counts(self.txn, self.shard, keyspace)?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

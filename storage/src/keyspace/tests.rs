@@ -1,0 +1,158 @@
+//! The keyspace on the model engine: counts, deadlines and versions stay in step with records.
+
+use super::*;
+use crate::memory::MemoryEngine;
+use crate::txn::Engine;
+
+fn user_key(name: &str) -> UserKey<'_> {
+    UserKey { slot: name.len() as u16, bytes: name.as_bytes() }
+}
+
+/// Runs `change` as the entry `log_index` at time `now_ms`.
+fn entry<T>(
+    engine: &MemoryEngine,
+    log_index: u64,
+    now_ms: u64,
+    change: impl FnOnce(&mut Writer<'_>) -> T,
+) -> T {
+    let mut txn = engine.write(log_index);
+    let mut writer = Writer::new(&mut *txn, 0, now_ms);
+    let result = change(&mut writer);
+    writer.settle();
+    txn.commit();
+    result
+}
+
+fn set(writer: &mut Writer<'_>, database: u8, name: &str, value: &str, deadline_ms: Option<u64>) {
+    let loaded = writer.load(database, user_key(name)).unwrap();
+    writer.store(loaded, ValueKind::String, &[value.as_bytes()], deadline_ms).unwrap();
+}
+
+fn counts(engine: &MemoryEngine, database: u8, now_ms: u64) -> (u64, u64) {
+    let txn = engine.read();
+    let counts = Reader::new(&*txn, 0, now_ms).counts(database).unwrap();
+    (counts.keys, counts.with_deadline)
+}
+
+fn names(engine: &MemoryEngine, database: u8, now_ms: u64) -> Vec<String> {
+    let txn = engine.read();
+    let rows = Reader::new(&*txn, 0, now_ms).keys_from(database, Position(0)).unwrap();
+    let mut names: Vec<_> = rows
+        .map(|row| String::from_utf8(row.unwrap().user_key.to_vec()).unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn counts_follow_every_change() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| {
+        set(writer, 0, "a", "1", None);
+        set(writer, 0, "b", "2", Some(50));
+        set(writer, 3, "c", "3", None);
+    });
+    assert_eq!((counts(&engine, 0, 10), counts(&engine, 3, 10)), ((2, 1), (1, 0)));
+    entry(&engine, 2, 10, |writer| {
+        set(writer, 0, "a", "1", Some(70));
+        set(writer, 0, "b", "2", None);
+        let loaded = writer.load(3, user_key("c")).unwrap();
+        assert!(writer.remove(loaded).unwrap());
+        assert_eq!(writer.reader().counts(3).unwrap(), KeyCounts::default());
+    });
+    assert_eq!((counts(&engine, 0, 10), counts(&engine, 3, 10)), ((2, 1), (0, 0)));
+}
+
+#[test]
+fn overdue_keys_are_absent_before_and_after_their_removal() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| {
+        set(writer, 0, "short", "1", Some(50));
+        set(writer, 0, "long", "1", Some(500));
+    });
+    assert_eq!(names(&engine, 0, 49), ["long", "short"]);
+    assert_eq!(names(&engine, 0, 50), ["long"]);
+    let txn = engine.read();
+    assert_eq!(Reader::new(&*txn, 0, 50).next_deadline().unwrap(), Some(50));
+    assert_eq!(Reader::new(&*txn, 0, 50).version(0, user_key("short")).unwrap(), 0);
+    let removed = entry(&engine, 2, 50, |writer| writer.expire_overdue(10).unwrap());
+    assert_eq!((removed, counts(&engine, 0, 50)), (1, (1, 1)));
+    let txn = engine.read();
+    assert_eq!(Reader::new(&*txn, 0, 50).next_deadline().unwrap(), Some(500));
+}
+
+#[test]
+fn an_overdue_key_that_is_set_again_is_counted_once() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| set(writer, 0, "a", "1", Some(50)));
+    entry(&engine, 2, 60, |writer| {
+        let loaded = writer.load(0, user_key("a")).unwrap();
+        assert!(loaded.record().is_none());
+        set(writer, 0, "a", "2", None);
+    });
+    assert_eq!(counts(&engine, 0, 60), (1, 0));
+    assert_eq!(entry(&engine, 3, 60, |writer| writer.expire_overdue(10).unwrap()), 0);
+    assert_eq!(names(&engine, 0, 60), ["a"]);
+}
+
+#[test]
+fn a_flush_is_immediate_and_reclaimed_in_batches() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| {
+        for number in 0..25 {
+            set(writer, 0, &format!("key{number}"), "1", (number % 2 == 0).then_some(99));
+        }
+        set(writer, 1, "other", "1", None);
+    });
+    entry(&engine, 2, 10, |writer| writer.flush_database(0).unwrap());
+    assert_eq!((names(&engine, 0, 10).len(), counts(&engine, 0, 10)), (0, (0, 0)));
+    entry(&engine, 3, 10, |writer| set(writer, 0, "new", "1", None));
+    let mut batches = Vec::new();
+    for log_index in 4..8 {
+        batches.push(entry(&engine, log_index, 10, |writer| writer.reclaim_dropped(10).unwrap()));
+    }
+    assert_eq!(batches, [10, 10, 5, 0]);
+    assert_eq!(names(&engine, 0, 10), ["new"]);
+    assert_eq!(names(&engine, 1, 10), ["other"]);
+    assert_eq!(counts(&engine, 0, 10), (1, 0));
+    let txn = engine.read();
+    assert_eq!(Reader::new(&*txn, 0, 10).next_deadline().unwrap(), None);
+}
+
+#[test]
+fn versions_are_the_log_index_of_the_last_change() {
+    let engine = MemoryEngine::new();
+    let version = || {
+        let txn = engine.read();
+        Reader::new(&*txn, 0, 10).version(0, user_key("a")).unwrap()
+    };
+    assert_eq!(version(), 0);
+    entry(&engine, 5, 10, |writer| set(writer, 0, "a", "1", None));
+    assert_eq!(version(), 5);
+    entry(&engine, 9, 10, |writer| set(writer, 0, "a", "1", None));
+    assert_eq!(version(), 9);
+}
+
+#[test]
+fn databases_can_be_exchanged() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| {
+        set(writer, 0, "zero", "1", None);
+        set(writer, 1, "one", "1", None);
+        writer.swap_databases(0, 1).unwrap();
+        set(writer, 0, "later", "1", None);
+    });
+    assert_eq!(names(&engine, 0, 10), ["later", "one"]);
+    assert_eq!(names(&engine, 1, 10), ["zero"]);
+    assert_eq!((counts(&engine, 0, 10), counts(&engine, 1, 10)), ((2, 0), (1, 0)));
+}
+
+#[test]
+fn a_read_txn_shows_one_log_index_for_ever() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| set(writer, 0, "a", "1", None));
+    let before = engine.read();
+    entry(&engine, 2, 10, |writer| set(writer, 0, "b", "1", None));
+    assert_eq!(Reader::new(&*before, 0, 10).counts(0).unwrap().keys, 1);
+    assert_eq!((before.log_index(), engine.read().log_index()), (1, 2));
+}

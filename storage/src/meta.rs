@@ -1,0 +1,127 @@
+//! Rows of a shard's own bookkeeping, in the same space and the same batches as its data.
+//!
+//! | name | value (integers little endian) |
+//! |---|---|
+//! | `applied` | opaque: what the replication layer stores with every entry |
+//! | `database/<n>` | `keyspace u32`: the keyspace of database n; missing: keyspace n |
+//! | `count/<keyspace>` | `keys u64, keys with a deadline u64` |
+//! | `next-keyspace` | `u32`: first keyspace id that was never used; missing: 256 |
+//! | `dropped/<keyspace>` | empty: a flushed keyspace whose rows are not all removed yet |
+
+use crate::error::StorageError;
+use crate::key::{self, KeyspaceId};
+use crate::limits::DATABASES_MAX;
+use crate::txn::{ReadTxn, WriteTxn};
+use bytes::Bytes;
+
+/// How many keys a keyspace has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// All keys, overdue ones that are not removed yet included.
+    pub keys: u64,
+    /// Those of them that have a deadline.
+    pub with_deadline: u64,
+}
+
+/// The replication layer's row.
+pub fn applied(txn: &dyn ReadTxn, shard: u16) -> Result<Option<Bytes>, StorageError> {
+    txn.get(&key::meta(shard, "applied"))
+}
+
+/// Sets the replication layer's row.
+pub fn set_applied(txn: &mut dyn WriteTxn, shard: u16, value: Bytes) {
+    txn.put(key::meta(shard, "applied"), value);
+}
+
+/// The keyspace that database `database` shows.
+pub fn keyspace_of(
+    txn: &dyn ReadTxn,
+    shard: u16,
+    database: u8,
+) -> Result<KeyspaceId, StorageError> {
+    let name = key::meta(shard, &format!("database/{database}"));
+    Ok(KeyspaceId(get_u32(txn, &name)?.unwrap_or(u32::from(database))))
+}
+
+/// Makes database `database` show `keyspace`.
+pub(crate) fn set_keyspace_of(
+    txn: &mut dyn WriteTxn,
+    shard: u16,
+    database: u8,
+    keyspace: KeyspaceId,
+) {
+    let name = key::meta(shard, &format!("database/{database}"));
+    txn.put(name, Bytes::copy_from_slice(&keyspace.0.to_le_bytes()));
+}
+
+/// A keyspace id that was never used before.
+pub(crate) fn allocate_keyspace(
+    txn: &mut dyn WriteTxn,
+    shard: u16,
+) -> Result<KeyspaceId, StorageError> {
+    let name = key::meta(shard, "next-keyspace");
+    let id = get_u32(txn, &name)?.unwrap_or(DATABASES_MAX as u32);
+    txn.put(name, Bytes::copy_from_slice(&(id + 1).to_le_bytes()));
+    Ok(KeyspaceId(id))
+}
+
+/// The number of keys of a keyspace.
+pub fn counts(
+    txn: &dyn ReadTxn,
+    shard: u16,
+    keyspace: KeyspaceId,
+) -> Result<KeyCounts, StorageError> {
+    let name = key::meta(shard, &format!("count/{}", keyspace.0));
+    let Some(value) = txn.get(&name)? else { return Ok(KeyCounts::default()) };
+    let number = |at: usize| Some(u64::from_le_bytes(value.get(at..at + 8)?.try_into().ok()?));
+    match (number(0), number(8)) {
+        (Some(keys), Some(with_deadline)) => Ok(KeyCounts { keys, with_deadline }),
+        _ => Err(StorageError::corrupt_row("unreadable key count", &name)),
+    }
+}
+
+pub(crate) fn set_counts(
+    txn: &mut dyn WriteTxn,
+    shard: u16,
+    keyspace: KeyspaceId,
+    counts: KeyCounts,
+) {
+    let name = key::meta(shard, &format!("count/{}", keyspace.0));
+    if counts == KeyCounts::default() {
+        return txn.delete(name);
+    }
+    let mut value = Vec::with_capacity(16);
+    value.extend_from_slice(&counts.keys.to_le_bytes());
+    value.extend_from_slice(&counts.with_deadline.to_le_bytes());
+    txn.put(name, value.into());
+}
+
+/// Notes that a keyspace's rows are to be removed.
+pub(crate) fn add_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: KeyspaceId) {
+    txn.put(key::meta(shard, &format!("dropped/{:010}", keyspace.0)), Bytes::new());
+}
+
+/// Notes that none of a dropped keyspace's rows is left.
+pub(crate) fn remove_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: KeyspaceId) {
+    txn.delete(key::meta(shard, &format!("dropped/{:010}", keyspace.0)));
+}
+
+/// The first keyspace that was flushed and still has rows.
+pub fn first_dropped(
+    txn: &dyn ReadTxn,
+    shard: u16,
+) -> Result<Option<KeyspaceId>, StorageError> {
+    let (start, end) = (key::meta(shard, "dropped/"), key::meta(shard, "dropped0"));
+    let Some(row) = txn.rows(&start, &end).next().transpose()? else { return Ok(None) };
+    let digits = &row.0[start.len()..];
+    let id = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+    id.map(|id| Some(KeyspaceId(id)))
+        .ok_or_else(|| StorageError::corrupt_row("unreadable dropped keyspace", &row.0))
+}
+
+fn get_u32(txn: &dyn ReadTxn, name: &[u8]) -> Result<Option<u32>, StorageError> {
+    let Some(value) = txn.get(name)? else { return Ok(None) };
+    let bytes = value[..].try_into();
+    let bytes = bytes.map_err(|_| StorageError::corrupt_row("unreadable number", name))?;
+    Ok(Some(u32::from_le_bytes(bytes)))
+}

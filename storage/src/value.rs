@@ -1,0 +1,137 @@
+//! The layout of a record's value, byte by byte (integers little endian):
+//! `format u8 = 1 | kind u8 | flags u8 | changed_at u64 | [deadline u64] | payload`.
+//!
+//! Flag bit 0: a deadline follows. `changed_at` is the log index of the last change; WATCH compares
+//! it. The payload of a string is its bytes.
+
+use crate::error::StorageError;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+const FORMAT: u8 = 1;
+const FLAG_DEADLINE: u8 = 1;
+
+/// What kind of value a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// A binary-safe string.
+    String,
+}
+
+impl ValueKind {
+    /// Redis's name of the type, as TYPE prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ValueKind::String => "string",
+        }
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            ValueKind::String => 1,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(ValueKind::String),
+            _ => None,
+        }
+    }
+}
+
+/// A key's value with its bookkeeping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Kind of the value.
+    pub kind: ValueKind,
+    /// Log index of the last change of the key.
+    pub changed_at: u64,
+    /// When the key expires, in milliseconds since 1970; None: never.
+    pub deadline_ms: Option<u64>,
+    /// The value itself.
+    pub payload: Bytes,
+}
+
+impl Record {
+    /// Whether the deadline has come at `now_ms`, the time of the last applied entry.
+    pub fn is_overdue(&self, now_ms: u64) -> bool {
+        self.deadline_ms.is_some_and(|deadline| deadline <= now_ms)
+    }
+
+    /// The bytes to store, made of a payload in several parts.
+    pub fn encode(
+        kind: ValueKind,
+        changed_at: u64,
+        deadline_ms: Option<u64>,
+        payload: &[&[u8]],
+    ) -> Bytes {
+        let payload_bytes: usize = payload.iter().map(|part| part.len()).sum();
+        let mut out = BytesMut::with_capacity(19 + payload_bytes);
+        out.put_u8(FORMAT);
+        out.put_u8(kind.to_byte());
+        out.put_u8(if deadline_ms.is_some() { FLAG_DEADLINE } else { 0 });
+        out.put_u64_le(changed_at);
+        if let Some(deadline) = deadline_ms {
+            out.put_u64_le(deadline);
+        }
+        for part in payload {
+            out.put_slice(part);
+        }
+        out.freeze()
+    }
+
+    /// Takes stored bytes apart; `key` is for the error.
+    pub fn decode(mut stored: Bytes, key: &[u8]) -> Result<Self, StorageError> {
+        let corrupt = || StorageError::corrupt_row("unreadable record", key);
+        if stored.len() < 11 || stored[0] != FORMAT || stored[2] & !FLAG_DEADLINE != 0 {
+            return Err(corrupt());
+        }
+        let kind = ValueKind::from_byte(stored[1]).ok_or_else(corrupt)?;
+        let has_deadline = stored[2] & FLAG_DEADLINE != 0;
+        stored.advance(3);
+        let changed_at = stored.get_u64_le();
+        let deadline_ms = match has_deadline {
+            true if stored.len() < 8 => return Err(corrupt()),
+            true => Some(stored.get_u64_le()),
+            false => None,
+        };
+        Ok(Record { kind, changed_at, deadline_ms, payload: stored })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_apart_as_they_were_put_together() {
+        for deadline_ms in [None, Some(1_700_000_000_000)] {
+            let stored = Record::encode(ValueKind::String, 42, deadline_ms, &[b"ab", b"", b"c"]);
+            let record = Record::decode(stored, b"k").unwrap();
+            let expected = Record {
+                kind: ValueKind::String,
+                changed_at: 42,
+                deadline_ms,
+                payload: Bytes::from_static(b"abc"),
+            };
+            assert_eq!(record, expected);
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_corrupt_and_never_panic() {
+        let stored = Record::encode(ValueKind::String, 42, Some(7), &[]);
+        for end in 0..stored.len() {
+            assert!(Record::decode(stored.slice(..end), b"k").is_err(), "cut at {end}");
+        }
+        let other_version = [&[2u8], &stored[1..]].concat();
+        assert!(Record::decode(other_version.into(), b"k").is_err());
+    }
+
+    #[test]
+    fn a_deadline_is_due_at_its_own_millisecond() {
+        let stored = Record::encode(ValueKind::String, 1, Some(1000), &[]);
+        let record = Record::decode(stored, b"k").unwrap();
+        assert!(!record.is_overdue(999) && record.is_overdue(1000));
+    }
+}
