@@ -1,1 +1,4 @@
 //! Harness of the tests.
+
+pub mod golden;
+pub mod redis_server;

@@ -1,0 +1,66 @@
+//! The tests that take seconds: the golden scripts against a real redis-server, where one is named.
+//!
+//! `KVORUM_REDIS_SERVER=/usr/bin/redis-server` switches the comparison on; `UPDATE_GOLDEN=1`
+//! beside it records the scripts anew, to be reviewed as a diff. `GOLDEN_FILTER=string/` restricts
+//! a run to scripts whose path contains the text.
+
+use std::collections::BTreeSet;
+use std::env;
+
+use kvorum_tests::golden::{self, Mode, Target, script_paths, scripts_dir};
+use kvorum_tests::redis_server::{BINARY_VARIABLE, start_redis_server};
+
+#[test]
+fn golden_scripts_match_redis_server() {
+    if env::var_os(BINARY_VARIABLE).is_none_or(|value| value.is_empty()) {
+        eprintln!("SKIPPED: {BINARY_VARIABLE} names no redis-server, nothing was compared");
+        return;
+    }
+    let record = env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
+    let mode = if record {
+        Mode::Record
+    } else {
+        Mode::Check(Target::Redis)
+    };
+    let filter = env::var("GOLDEN_FILTER").unwrap_or_default();
+    let mut failed = false;
+    for args in server_arguments() {
+        let server = start_redis_server(&args).expect("the variable names a redis-server");
+        let summary = golden::run_all(&server.addr, mode, &filter, |s| s.redis_args == args);
+        eprintln!("redis-server {}\n{summary}", args.join(" "));
+        failed |= !summary.failed.is_empty();
+    }
+    assert!(!failed, "scripts and redis-server differ, see above");
+}
+
+#[test]
+fn every_script_is_well_formed_and_expects_a_reply_for_every_request() {
+    let paths = script_paths(&scripts_dir());
+    assert!(
+        !paths.is_empty(),
+        "no scripts in {}",
+        scripts_dir().display()
+    );
+    for path in paths {
+        let script = golden::load(&path).unwrap_or_else(|problem| panic!("{problem}"));
+        for step in script.cases.iter().flat_map(|case| &case.steps) {
+            let silent = step.expected.is_empty() && step.action.is_answered();
+            assert!(
+                !silent,
+                "{}:{} has no recorded reply",
+                path.display(),
+                step.at + 1
+            );
+        }
+    }
+}
+
+/// The distinct server arguments that scripts ask for.
+fn server_arguments() -> BTreeSet<Vec<String>> {
+    let scripts = script_paths(&scripts_dir());
+    scripts
+        .iter()
+        .filter_map(|path| golden::load(path).ok())
+        .map(|s| s.redis_args)
+        .collect()
+}
