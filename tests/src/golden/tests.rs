@@ -178,7 +178,7 @@ fn a_passing_script_passes_and_each_wrong_line_is_found() {
     );
     check_run("== a\n> GET k\n\n> INCR k\n:1\n", b"$2\r\nhi\r\n", &[2]);
     check_run("== a\n> INCR k\n:1\n:1\n", b"", &[2]);
-    check_run("== a\n> QUIT\nclosed\n> !close\n:1\n", b"", &[4]);
+    check_run("== a\n> QUIT\nclosed\n> QUIT\n+OK\n", b"", &[4]);
     check_run("== a\n> INCR k\n:1\n> !silent\nsilent\n", b"", &[]);
     check_run("== a\n> !send INCR k\n> !silent\nsilent\n", b"", &[3]);
     check_run("== a\n> !times 3 INCR k{i}\n:2\n", b"", &[2]);
