@@ -144,6 +144,8 @@ pub struct Writer<'a> {
     log_index: u64,
     counts: BTreeMap<KeyspaceId, KeyCounts>,
     databases: BTreeMap<u8, KeyspaceId>,
+    changes: u64,
+    earliest_deadline_ms: Option<u64>,
 }
 
 impl<'a> Writer<'a> {
@@ -151,12 +153,23 @@ impl<'a> Writer<'a> {
     pub fn new(txn: &'a mut dyn WriteTxn, shard: u16, now_ms: u64) -> Self {
         let log_index = txn.log_index();
         let (counts, databases) = (BTreeMap::new(), BTreeMap::new());
-        Self { txn, shard, now_ms, log_index, counts, databases }
+        let (changes, earliest_deadline_ms) = (0, None);
+        Self { txn, shard, now_ms, log_index, counts, databases, changes, earliest_deadline_ms }
     }
 
     /// The time of the entry, in milliseconds since 1970.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// How many changes of keys or databases this batch holds so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The earliest deadline that this batch has set.
+    pub fn earliest_deadline_ms(&self) -> Option<u64> {
+        self.earliest_deadline_ms
     }
 
     /// A reader of what this batch has made of the state so far.
@@ -185,6 +198,7 @@ impl<'a> Writer<'a> {
         payload: &[&[u8]],
         deadline_ms: Option<u64>,
     ) -> Result<(), StorageError> {
+        self.changes += 1;
         let old_deadline = loaded.stored.as_ref().and_then(|record| record.deadline_ms);
         self.move_deadline(&loaded.storage_key, old_deadline, deadline_ms);
         let shard_counts = self.counts_of(loaded.keyspace)?;
@@ -199,6 +213,7 @@ impl<'a> Writer<'a> {
     /// Removes a loaded key. Returns whether it was there (an overdue key was not).
     pub fn remove(&mut self, loaded: Loaded) -> Result<bool, StorageError> {
         let Some(record) = &loaded.stored else { return Ok(false) };
+        self.changes += 1;
         self.move_deadline(&loaded.storage_key, record.deadline_ms, None);
         let counts = self.counts_of(loaded.keyspace)?;
         counts.keys -= 1;
@@ -213,6 +228,7 @@ impl<'a> Writer<'a> {
         if *self.counts_of(old)? == KeyCounts::default() {
             return Ok(());
         }
+        self.changes += 1;
         let new = meta::allocate_keyspace(self.txn, self.shard)?;
         meta::set_keyspace_of(self.txn, self.shard, database, new);
         meta::add_dropped(self.txn, self.shard, old);
@@ -224,6 +240,7 @@ impl<'a> Writer<'a> {
     /// Exchanges the contents of two databases.
     pub fn swap_databases(&mut self, one: u8, other: u8) -> Result<(), StorageError> {
         let (first, second) = (self.keyspace(one)?, self.keyspace(other)?);
+        self.changes += 1;
         for (database, keyspace) in [(one, second), (other, first)] {
             meta::set_keyspace_of(self.txn, self.shard, database, keyspace);
             self.databases.insert(database, keyspace);
@@ -292,6 +309,8 @@ impl<'a> Writer<'a> {
             self.txn.delete(key::deadline(self.shard, deadline_ms, storage_key));
         }
         if let Some(deadline_ms) = new {
+            let earliest = self.earliest_deadline_ms.unwrap_or(u64::MAX);
+            self.earliest_deadline_ms = Some(deadline_ms.min(earliest));
             self.txn.put(key::deadline(self.shard, deadline_ms, storage_key), Bytes::new());
         }
     }

@@ -1,0 +1,42 @@
+//! The command table: every command there is, declared once.
+
+pub mod context;
+pub mod error;
+pub mod numbers;
+pub mod spec;
+
+pub mod keyspace;
+pub mod string;
+
+use spec::CommandSpec;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Every command, by chapter. A reader finds each in the folder of that name.
+pub static TABLE: &[&[CommandSpec]] = &[string::COMMANDS, keyspace::COMMANDS];
+
+/// Longest command name, in bytes.
+const NAME_BYTES_MAX: usize = 32;
+
+static BY_NAME: LazyLock<HashMap<&'static [u8], &'static CommandSpec>> = LazyLock::new(|| {
+    TABLE.iter().flat_map(|group| group.iter()).map(|spec| (spec.name.as_bytes(), spec)).collect()
+});
+
+/// The command of this name, in any case.
+pub fn lookup(name: &[u8]) -> Option<&'static CommandSpec> {
+    let mut lower = [0u8; NAME_BYTES_MAX];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    BY_NAME.get(&*lower).copied()
+}
+
+/// The subcommand of a container, in any case.
+pub fn lookup_subcommand(container: &'static CommandSpec, name: &[u8]) -> Option<&'static CommandSpec> {
+    container.subcommands.iter().find(|sub| name.eq_ignore_ascii_case(sub.name.as_bytes()))
+}
+
+/// Every command, in table order.
+pub fn all() -> impl Iterator<Item = &'static CommandSpec> {
+    TABLE.iter().flat_map(|group| group.iter())
+}

@@ -1,0 +1,102 @@
+//! The node as commands see it: a small trait that the node implements, so that commands know
+//! nothing of Raft's library, of sockets or of tasks.
+
+use crate::clients::ClientRegistry;
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::slowlog::SlowLog;
+use crate::status::ClusterStatus;
+use futures_util::future::BoxFuture;
+use std::time::Duration;
+use storage::log::LogStats;
+use storage::meta::KeyCounts;
+use storage::txn::EngineStats;
+
+/// A change of the members of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// Add the node that serves clients at this address: learner, caught up, then voter.
+    Add {
+        /// Host and port of its client listener.
+        address: String,
+    },
+    /// Remove a node.
+    Remove {
+        /// Its id.
+        id: u64,
+    },
+    /// Make a learner a voter.
+    Promote {
+        /// Its id.
+        id: u64,
+    },
+}
+
+/// What an administrative command asks of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// RAFT.CLUSTER INIT: form a cluster of this node alone.
+    Init,
+    /// RAFT.CLUSTER JOIN: join the cluster of these client addresses.
+    Join {
+        /// Client addresses of members.
+        addresses: Vec<String>,
+    },
+    /// RAFT.NODE ADD, REMOVE, PROMOTE; CLUSTER FORGET.
+    Membership(MembershipChange),
+    /// RAFT.TRANSFER_LEADER, FAILOVER: to the node given, or to the most caught-up follower.
+    TransferLeader {
+        /// Its id.
+        to: Option<u64>,
+    },
+    /// RAFT.SNAPSHOT: make the state durable and let the log be purged.
+    Snapshot,
+    /// SHUTDOWN: hand over, flush, exit.
+    Shutdown,
+}
+
+/// The answer to an [`Order`]: text of a reply; the error's prefix included.
+pub type OrderResult = Result<OrderDone, String>;
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderDone {
+    /// Nothing to tell.
+    Ok,
+    /// The id of the node that was added.
+    NodeId(u64),
+    /// A log index.
+    Index(u64),
+}
+
+/// The node a command runs on.
+pub trait NodeControl: Send + Sync {
+    /// Settings, their table and their values.
+    fn settings(&self) -> &Settings;
+    /// Connected clients.
+    fn clients(&self) -> &ClientRegistry;
+    /// Counters and histograms.
+    fn metrics(&self) -> &Metrics;
+    /// Slow commands.
+    fn slowlog(&self) -> &SlowLog;
+    /// Raft group and members.
+    fn status(&self) -> ClusterStatus;
+    /// State store.
+    fn engine_stats(&self) -> EngineStats;
+    /// Raft log.
+    fn log_stats(&self) -> LogStats;
+    /// Keys of each database that has any, as applied on this node.
+    fn key_counts(&self) -> Vec<(u8, KeyCounts)>;
+    /// Milliseconds since 1970 of the last moment the state became durable.
+    fn last_save_ms(&self) -> u64;
+    /// Carries out an administrative command, on any node (forwarded to the leader if need be).
+    fn order(&self, order: Order) -> BoxFuture<'_, OrderResult>;
+    /// How many other nodes have `log_index` on their disk, waiting until there are `count` of
+    /// them or `timeout` is over (None: for ever).
+    fn wait_replicated(
+        &self,
+        log_index: u64,
+        count: usize,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'_, usize>;
+}

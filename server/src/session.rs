@@ -1,0 +1,98 @@
+//! The state of one connection: what HELLO, SELECT, MULTI and their kin change.
+
+use crate::clients::Client;
+use crate::commands::spec::CommandSpec;
+use protocol::Request;
+use protocol::encode::RespVersion;
+use std::sync::Arc;
+
+/// What CLIENT REPLY asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Replies are sent.
+    On,
+    /// No reply is sent until CLIENT REPLY ON.
+    Off,
+    /// The reply of this command (CLIENT REPLY SKIP itself) and of the next one is left out.
+    SkipNext,
+    /// The reply of this command is left out, then replies are on again.
+    SkipThis,
+}
+
+/// A command queued in a MULTI block.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Which command.
+    pub spec: &'static CommandSpec,
+    /// Its arguments.
+    pub request: Request,
+}
+
+/// An open MULTI block.
+#[derive(Clone, Debug, Default)]
+pub struct MultiBlock {
+    /// Commands in order.
+    pub queued: Vec<Queued>,
+    /// A command was refused while queuing: EXEC answers EXECABORT.
+    pub refused: bool,
+}
+
+/// A key under WATCH, with the log index of its last change when it was watched (0: absent).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its database.
+    pub database: u8,
+    /// The key.
+    pub key: Vec<u8>,
+    /// Log index of its last change; 0 when it was absent.
+    pub version: u64,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub struct Session {
+    /// Its entry among the node's clients.
+    pub client: Arc<Client>,
+    /// Database selected.
+    pub database: u8,
+    /// Protocol of the replies.
+    pub version: RespVersion,
+    /// Whether AUTH succeeded or is not needed.
+    pub authenticated: bool,
+    /// The open MULTI block.
+    pub multi: Option<MultiBlock>,
+    /// Keys under WATCH.
+    pub watched: Vec<Watched>,
+    /// READONLY: reads are answered from this node's applied state.
+    pub readonly: bool,
+    /// CLIENT CAPA redirect: `-REDIRECT` instead of `-MOVED`.
+    pub redirect_capable: bool,
+    /// What CLIENT REPLY asked for.
+    pub reply_mode: ReplyMode,
+    /// MONITOR was called.
+    pub monitor: bool,
+    /// The connection closes after the replies that are due.
+    pub closing: bool,
+    /// Log index of the last write this connection saw acknowledged; 0: none.
+    pub last_write_index: u64,
+}
+
+impl Session {
+    /// The state of a new connection.
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+        Self {
+            client,
+            database: 0,
+            version: RespVersion::Resp2,
+            authenticated,
+            multi: None,
+            watched: Vec::new(),
+            readonly: false,
+            redirect_capable: false,
+            reply_mode: ReplyMode::On,
+            monitor: false,
+            closing: false,
+            last_write_index: 0,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The pure function: one entry, one batch, its replies.
+
+use crate::commands;
+use crate::commands::context::{ReadContext, SeededRandom, WriteContext, user_key};
+use crate::commands::error::{Failure, Outcome};
+use crate::commands::spec::Run;
+use crate::session::Watched;
+use crate::state_machine::entry::{Entry, EntryHeader, Operation};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use protocol::{Reply, Request};
+use storage::StorageError;
+use storage::keyspace::Writer;
+use storage::meta;
+use storage::txn::{ReadTxn, WriteTxn};
+
+/// What was applied last: stored in the same batch as its effects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppliedState {
+    /// Term of the last applied entry.
+    pub term: u64,
+    /// Its log index; 0: none.
+    pub log_index: u64,
+    /// The time of the state, in milliseconds since 1970; it never goes back.
+    pub now_ms: u64,
+}
+
+/// Version of the row that holds an [`AppliedState`].
+const ROW_VERSION: u8 = 1;
+
+impl AppliedState {
+    /// The state's own record of what was applied to it.
+    pub fn load(txn: &dyn ReadTxn, shard: u16) -> Result<Self, StorageError> {
+        let Some(mut row) = meta::applied(txn, shard)? else { return Ok(Self::default()) };
+        if row.len() != 25 || row.get_u8() != ROW_VERSION {
+            return Err(StorageError::Corrupt("unreadable applied state".to_owned()));
+        }
+        let (term, log_index) = (row.get_u64_le(), row.get_u64_le());
+        Ok(AppliedState { term, log_index, now_ms: row.get_u64_le() })
+    }
+
+    /// Puts it into the batch of the entry.
+    pub fn store(&self, txn: &mut dyn WriteTxn, shard: u16) {
+        let mut row = BytesMut::with_capacity(25);
+        row.put_u8(ROW_VERSION);
+        row.put_u64_le(self.term);
+        row.put_u64_le(self.log_index);
+        row.put_u64_le(self.now_ms);
+        meta::set_applied(txn, shard, row.freeze());
+    }
+}
+
+/// What came of an entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// One reply for each operation.
+    pub replies: Vec<Reply>,
+    /// Overdue keys removed.
+    pub expired: u64,
+    /// The earliest deadline that this entry set.
+    pub earliest_deadline_ms: Option<u64>,
+}
+
+/// Applies an entry to the batch. `last_ms` is the time of the state so far; the entry's own time
+/// never moves it back. An error stops the node, and the batch must be dropped.
+pub fn apply(
+    txn: &mut dyn WriteTxn,
+    shard: u16,
+    last_ms: u64,
+    buffer: &Bytes,
+) -> Result<(Applied, u64), StorageError> {
+    let entry = Entry::decode(buffer).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    let now_ms = entry.header.now_ms.max(last_ms);
+    let mut writer = Writer::new(txn, shard, now_ms);
+    let mut applied = Applied::default();
+    applied.replies.reserve(entry.operations.len());
+    let mut run = Runner {
+        writer: &mut writer,
+        header: entry.header,
+        random: SeededRandom::new(entry.header.seed),
+    };
+    for operation in &entry.operations {
+        let reply = match operation {
+            Operation::Command { database, request } => run.command(*database, request)?,
+            Operation::Multi { watched, commands } => run.multi(watched, commands)?,
+            Operation::TimeMark { keys_max } => {
+                let removed = run.writer.expire_overdue(*keys_max as usize)? as u64;
+                applied.expired += removed;
+                Reply::Integer(removed as i64)
+            }
+            Operation::Reclaim { keys_max } => {
+                Reply::Integer(run.writer.reclaim_dropped(*keys_max as usize)? as i64)
+            }
+        };
+        applied.replies.push(reply);
+    }
+    writer.settle();
+    applied.earliest_deadline_ms = writer.earliest_deadline_ms();
+    Ok((applied, now_ms))
+}
+
+struct Runner<'a, 'txn> {
+    writer: &'a mut Writer<'txn>,
+    header: EntryHeader,
+    random: SeededRandom,
+}
+
+impl Runner<'_, '_> {
+    fn multi(
+        &mut self,
+        watched: &[Watched],
+        commands: &[(u8, Request)],
+    ) -> Result<Reply, StorageError> {
+        let reader = self.writer.reader();
+        for key in watched {
+            if reader.version(key.database, user_key(&key.key))? != key.version {
+                return Ok(Reply::NullArray);
+            }
+        }
+        let replies = commands.iter().map(|(database, request)| self.command(*database, request));
+        Ok(Reply::Array(replies.collect::<Result<_, _>>()?))
+    }
+
+    /// Runs one command; its error is its reply.
+    fn command(&mut self, database: u8, request: &Request) -> Result<Reply, StorageError> {
+        let unknown = || {
+            let name = request.arg(0).escape_ascii();
+            StorageError::Corrupt(format!("the log holds a command of a newer version: {name}"))
+        };
+        let spec = commands::lookup(request.arg(0)).ok_or_else(unknown)?;
+        let spec = match spec.run {
+            Run::Container => {
+                let name = request.get(1).ok_or_else(unknown)?;
+                commands::lookup_subcommand(spec, name).ok_or_else(unknown)?
+            }
+            _ => spec,
+        };
+        let outcome = match spec.run {
+            Run::Write { apply, .. } => self.write(database, request, apply),
+            Run::Read(read) | Run::Scan(read) => self.read(database, request, read),
+            Run::Session(_) | Run::Node(_) | Run::Exec | Run::Watch | Run::Container => {
+                return Err(unknown());
+            }
+        };
+        match outcome {
+            Ok(reply) => Ok(reply),
+            Err(Failure::Command(error)) => Ok(Reply::error(error.to_string())),
+            Err(Failure::Storage(error)) => Err(error),
+        }
+    }
+
+    fn write(
+        &mut self,
+        database: u8,
+        request: &Request,
+        apply: fn(&mut WriteContext<'_, '_>, &Request) -> Outcome,
+    ) -> Outcome {
+        let changes_before = self.writer.changes();
+        let mut ctx = WriteContext {
+            writer: &mut *self.writer,
+            database,
+            databases: self.header.databases,
+            random: &mut self.random,
+        };
+        let outcome = apply(&mut ctx, request);
+        if matches!(outcome, Err(Failure::Command(_))) {
+            assert_eq!(self.writer.changes(), changes_before, "an error follows no write");
+        }
+        outcome
+    }
+
+    fn read(
+        &mut self,
+        database: u8,
+        request: &Request,
+        read: fn(&ReadContext<'_>, &Request) -> Outcome,
+    ) -> Outcome {
+        let random = self.random.next_u64();
+        let clock_ms = self.writer.now_ms();
+        let ctx = ReadContext {
+            reader: self.writer.reader(),
+            database,
+            databases: self.header.databases,
+            clock_ms,
+            random,
+        };
+        read(&ctx, request)
+    }
+}
