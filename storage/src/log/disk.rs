@@ -1,0 +1,181 @@
+//! The few file operations the log needs, behind a trait, and the real ones.
+//!
+//! Tests put a disk underneath that forgets, tears and reorders what was not synced. The contract
+//! is POSIX's weakest useful one: written bytes are durable once `sync_data` of the same file has
+//! returned; names are durable once `sync_dir` has returned; a failed sync is never repeated.
+
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Name of the lock file inside a log directory. Its content has no meaning.
+const LOCK_NAME: &str = "LOCK";
+
+/// One flat directory.
+pub(crate) trait Disk: Send + Sync {
+    /// Takes the directory for this process until the returned guard is dropped; `None` if it is
+    /// taken already.
+    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
+    /// Names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Opens an existing file for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates an empty file, replacing one of that name.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Renames, replacing the target.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals durable.
+    fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// One open file.
+pub(crate) trait DiskFile: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Reads at most `buffer.len()` bytes; 0 means the end.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all bytes, growing the file where needed.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes all bytes written so far durable, and the length.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Reads up to `len` bytes from `offset`; the result is shorter only at the end of the file.
+pub(super) fn read_upto(file: &dyn DiskFile, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// The real directory.
+pub(super) struct FsDisk {
+    dir: PathBuf,
+    /// A reader locks in shared mode and creates nothing.
+    read_only: bool,
+}
+
+impl FsDisk {
+    /// Opens `dir`, creating it where it is missing.
+    pub(super) fn create(dir: PathBuf) -> io::Result<FsDisk> {
+        if !dir.is_dir() {
+            fs::create_dir_all(&dir)?;
+            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        Ok(FsDisk {
+            dir,
+            read_only: false,
+        })
+    }
+
+    /// Opens `dir`, which must exist, without ever writing to it.
+    pub(super) fn read_only(dir: PathBuf) -> FsDisk {
+        FsDisk {
+            dir,
+            read_only: true,
+        }
+    }
+
+    fn options(&self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.read(true).write(!self.read_only);
+        options
+    }
+}
+
+impl Disk for FsDisk {
+    fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        let path = self.dir.join(LOCK_NAME);
+        let opened = if self.read_only {
+            self.options().open(path)
+        } else {
+            self.options().create(true).truncate(false).open(path)
+        };
+        let file = match opened {
+            // A log that was never opened for writing cannot be in use.
+            Err(error) if self.read_only && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Some(Box::new(())));
+            }
+            opened => opened?,
+        };
+        let taken = if self.read_only {
+            file.try_lock_shared()
+        } else {
+            file.try_lock()
+        };
+        match taken {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            // Names of the log are ASCII; others are nothing of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(FsFile(self.options().open(self.dir.join(name))?)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.dir.join(name);
+        Ok(Arc::new(FsFile(
+            self.options().create(true).truncate(true).open(path)?,
+        )))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.dir.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+struct FsFile(File);
+
+impl DiskFile for FsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

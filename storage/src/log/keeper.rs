@@ -1,0 +1,203 @@
+//! Prepares the next segment ahead of need and puts away purged ones, on a thread of its own, so
+//! that the writer never waits for a file to be filled with zeros.
+//!
+//! A segment must be written through once before use: an fdatasync that overwrites written blocks
+//! commits no file system journal. Retired segments are kept as spares, a few of them, and are
+//! not cleared: their records do not pass the checksum under another segment number. Retirement
+//! goes oldest first and each step is synced, so that after a crash the segments that remain are
+//! still numbered without a gap.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::disk::{Disk, DiskFile};
+use super::names;
+
+/// Retired segments kept for reuse.
+const SPARES_MAX: usize = 2;
+/// Bytes written per call while filling a new segment with zeros.
+const FILL_BYTES: usize = 1 << 20;
+/// Bytes filled between two syncs, so that the log's own syncs never wait for a whole segment.
+const FILL_SYNC_BYTES: u64 = 8 << 20;
+
+pub(super) struct Keeper {
+    disk: Arc<dyn Disk>,
+    /// Length of new segments, in bytes.
+    segment_bytes: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: Option<u32>,
+    prepared: Option<(u32, io::Result<Arc<dyn DiskFile>>)>,
+    /// Segments to put away, oldest first; true: of the usual length.
+    retired: VecDeque<(u32, bool)>,
+    /// Why putting away failed. Nothing is put away after that.
+    retire_error: Option<io::Error>,
+    spares: Vec<u64>,
+    /// Number for the next spare's name.
+    next_number: u64,
+    stop: bool,
+}
+
+impl Keeper {
+    /// `spares`: numbers of the spare files that exist, each of `segment_bytes`.
+    pub(super) fn new(disk: Arc<dyn Disk>, segment_bytes: u64, spares: Vec<u64>) -> Keeper {
+        let next_number = spares.iter().max().map_or(0, |max| max.wrapping_add(1));
+        let state = State {
+            spares,
+            next_number,
+            ..State::default()
+        };
+        Keeper {
+            disk,
+            segment_bytes,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Asks for this segment to be prepared.
+    pub(super) fn request(&self, seq: u32) {
+        let mut state = self.state.lock();
+        if state.prepared.is_none() {
+            state.wanted = Some(seq);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The file for this segment, waiting until it is prepared. A failure in the background, a
+    /// full disk for example, is tried once more before it counts.
+    pub(super) fn take(&self, seq: u32) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state.lock();
+        let mut attempts = 0;
+        loop {
+            if let Some(error) = state.retire_error.take() {
+                return Err(error);
+            }
+            match state.prepared.take() {
+                Some((prepared, Ok(file))) if prepared == seq => return Ok(file),
+                Some((_, Err(error))) if attempts > 0 => return Err(error),
+                _ => {}
+            }
+            if state.stop {
+                return Err(io::Error::other("the log is closed"));
+            }
+            if state.wanted.is_none() {
+                attempts += 1;
+                state.wanted = Some(seq);
+                self.changed.notify_all();
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Hands over a segment that no record needs any more. `reusable`: it has the usual length.
+    pub(super) fn retire(&self, seq: u32, reusable: bool) {
+        self.state.lock().retired.push_back((seq, reusable));
+        self.changed.notify_all();
+    }
+
+    /// Ends `run` after what it is doing.
+    pub(super) fn stop(&self) {
+        self.state.lock().stop = true;
+        self.changed.notify_all();
+    }
+
+    /// The thread's loop.
+    pub(super) fn run(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if state.stop {
+                return;
+            } else if let Some(seq) = state.wanted {
+                let spare = state.spares.pop();
+                let number = state.next_number;
+                state.next_number = number.wrapping_add(1);
+                drop(state);
+                let file = self.prepare(seq, spare, number);
+                state = self.state.lock();
+                state.wanted = None;
+                state.prepared = Some((seq, file));
+                self.changed.notify_all();
+            } else if let Some((seq, reusable)) = state.retired.pop_front() {
+                let number = state.next_number;
+                state.next_number = number.wrapping_add(1);
+                let keep = reusable && state.spares.len() < SPARES_MAX;
+                drop(state);
+                let result = self.put_away(seq, keep.then_some(number));
+                state = self.state.lock();
+                match result {
+                    Ok(()) if keep => state.spares.push(number),
+                    Ok(()) => {}
+                    Err(error) => {
+                        state.retired.clear();
+                        state.retire_error = Some(error);
+                    }
+                }
+            } else {
+                self.changed.wait(&mut state);
+            }
+        }
+    }
+
+    fn prepare(&self, seq: u32, spare: Option<u64>, number: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let name = names::segment(seq);
+        if let Some(spare) = spare {
+            self.disk.rename(&names::spare(spare), &name)?;
+            self.disk.sync_dir()?;
+            return self.disk.open(&name);
+        }
+        create_filled(
+            &*self.disk,
+            &names::unfinished(number),
+            &name,
+            self.segment_bytes,
+            &[],
+        )
+    }
+
+    fn put_away(&self, seq: u32, spare: Option<u64>) -> io::Result<()> {
+        match spare {
+            Some(number) => self
+                .disk
+                .rename(&names::segment(seq), &names::spare(number))?,
+            None => self.disk.remove(&names::segment(seq))?,
+        }
+        self.disk.sync_dir()
+    }
+}
+
+/// Creates a file of zeros that begins with `start`, and gives it its name once it is durable.
+pub(super) fn create_filled(
+    disk: &dyn Disk,
+    unfinished: &str,
+    name: &str,
+    bytes: u64,
+    start: &[u8],
+) -> io::Result<Arc<dyn DiskFile>> {
+    let file = disk.create(unfinished)?;
+    let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
+    let mut filled = 0;
+    while filled < bytes {
+        let len = (zeros.len() as u64).min(bytes - filled);
+        file.write_all_at(
+            &zeros[..usize::try_from(len).unwrap_or(zeros.len())],
+            filled,
+        )?;
+        filled += len;
+        if filled.is_multiple_of(FILL_SYNC_BYTES) {
+            file.sync_data()?;
+        }
+    }
+    file.write_all_at(start, 0)?;
+    file.sync_data()?;
+    disk.rename(unfinished, name)?;
+    disk.sync_dir()?;
+    Ok(file)
+}
