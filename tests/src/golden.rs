@@ -11,6 +11,7 @@
 //! # A comment begins with "# ".
 //! @redis-only reason            header: restricts the file, or the case it follows
 //! @kvorum-only reason
+//! @leader-only reason           header: not for a node that follows
 //! @redis-args --cluster-enabled yes     header: extra arguments of the redis-server to record from
 //!
 //! == A case: begins with FLUSHALL and without any connection

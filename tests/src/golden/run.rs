@@ -2,7 +2,8 @@
 //!
 //! Every case begins with FLUSHALL and without connections. A difference does not end the run:
 //! the rest of the script often shows what it is about. A server that does not answer ends its
-//! case, because every later step would wait for the time limit again.
+//! case, because every later step would wait for the time limit again; one that cannot be
+//! emptied ends the script.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;

@@ -15,6 +15,8 @@ pub struct Script {
     pub only: Option<Target>,
     /// Arguments of the redis-server that the script is recorded from.
     pub redis_args: Vec<String>,
+    /// In a cluster, the script is for the node that leads.
+    pub leader_only: bool,
     pub cases: Vec<Case>,
 }
 
@@ -78,6 +80,7 @@ impl Script {
             lines,
             only: None,
             redis_args: Vec::new(),
+            leader_only: false,
             cases: Vec::new(),
         };
         let mut at = 0;
@@ -159,6 +162,10 @@ impl Script {
             "kvorum-only" => Target::Kvorum,
             "redis-args" if self.cases.is_empty() => {
                 self.redis_args = rest.split_whitespace().map(str::to_owned).collect();
+                return Ok(());
+            }
+            "leader-only" if self.cases.is_empty() => {
+                self.leader_only = true;
                 return Ok(());
             }
             _ => return Err(format!("unknown or misplaced directive @{name}")),

@@ -240,6 +240,9 @@ fn cases_for_another_target_do_not_run() {
     let script = Script::parse("@kvorum-only a reason\n== a\n> INCR k\n").expect("good");
     assert!(script.is_for(Target::Kvorum));
     assert!(!script.is_for(Target::Redis));
+    assert!(!script.leader_only);
+    let script = Script::parse("@leader-only a reason\n== a\n> INCR k\n").expect("good");
+    assert!(script.leader_only);
 }
 
 #[test]
@@ -253,6 +256,7 @@ fn bad_scripts_are_refused_with_their_line() {
     check_bad_script("@redis-only\n== a\n", 1);
     check_bad_script("@unknown thing\n== a\n", 1);
     check_bad_script("== a\n> GET k\n@redis-only late\n", 3);
+    check_bad_script("== a\n@leader-only not in the header\n", 2);
     check_bad_script("# nothing\n", 1);
 }
 
