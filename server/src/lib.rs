@@ -5,10 +5,13 @@
 //! [`clients`], [`metrics`], [`slowlog`] and [`status`], seen by commands through [`node_control`].
 
 pub mod clients;
+pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod limits;
 pub mod metrics;
 pub mod node_control;
+pub mod redact;
 pub mod session;
 pub mod slowlog;
 pub mod state_machine;

@@ -2,6 +2,8 @@
 
 pub mod context;
 pub mod error;
+pub mod glob;
+pub mod numbering;
 pub mod numbers;
 pub mod spec;
 

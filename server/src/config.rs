@@ -1,0 +1,326 @@
+//! Settings: one table, four sources, one typed view.
+//!
+//! Defaults < TOML file < environment (`KVORUM_MAXCLIENTS=100`) < command line < CONFIG SET. An
+//! unknown name is an error that names the nearest one. Hot paths read [`Settings::load`]; whoever
+//! must act on a change awaits [`Settings::changes`]. Deliberately absent: sections, includes, and
+//! a way to write the file back.
+
+mod error;
+mod kind;
+mod table;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use error::{ConfigError, SetError, Source};
+pub use kind::{Kind, parse_memory, show_memory};
+pub use table::{SETTINGS, Setting};
+pub use values::*;
+
+use crate::commands::glob::Glob;
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What the environment variables of settings start with.
+pub const ENVIRONMENT_PREFIX: &str = "KVORUM_";
+
+/// The values of all settings, shared by the whole node.
+pub struct Settings {
+    values: ArcSwap<Values>,
+    sources: Mutex<BTreeMap<&'static str, Source>>,
+    generation: watch::Sender<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings::new(defaults(), BTreeMap::new())
+    }
+}
+
+impl Settings {
+    fn new(values: Values, sources: BTreeMap<&'static str, Source>) -> Self {
+        let generation = watch::Sender::new(0);
+        Self {
+            values: ArcSwap::from_pointee(values),
+            sources: Mutex::new(sources),
+            generation,
+        }
+    }
+
+    /// Reads all sources. `environment` may hold variables of others; `flags` are names with
+    /// values, in the order of the command line.
+    pub fn from_sources(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut given: Vec<(Source, String, String)> = Vec::new();
+        if let Some(path) = file {
+            let pairs = read_file(path)?;
+            given.extend(
+                pairs
+                    .into_iter()
+                    .map(|(name, value)| (Source::File, name, value)),
+            );
+        }
+        for (name, value) in environment {
+            if let Some(name) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                let name = name.to_ascii_lowercase().replace('_', "-");
+                given.push((Source::Environment, name, value));
+            }
+        }
+        let flags = flags.iter().cloned();
+        given.extend(flags.map(|(name, value)| (Source::Flag, name, value)));
+
+        let mut values = defaults();
+        let mut sources = BTreeMap::new();
+        for (source_, name, text) in given {
+            let setting = find(&name).ok_or_else(|| ConfigError::Unknown {
+                nearest: nearest(&name),
+                name,
+                source_,
+            })?;
+            let parsed = setting.kind.parse(&mut values, &text);
+            let invalid = |reason| ConfigError::Invalid {
+                name: setting.name,
+                reason,
+                source_,
+            };
+            parsed.map_err(invalid)?;
+            sources.insert(setting.name, source_);
+        }
+        check(&values).map_err(ConfigError::Contradiction)?;
+        Ok(Settings::new(values, sources))
+    }
+
+    /// The current values. Keep the guard for one request, not longer.
+    pub fn load(&self) -> Guard<Arc<Values>> {
+        self.values.load()
+    }
+
+    /// A receiver that is notified after each CONFIG SET.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Where the value of `setting` comes from.
+    pub fn source(&self, setting: &Setting) -> Source {
+        self.sources
+            .lock()
+            .get(setting.name)
+            .copied()
+            .unwrap_or(Source::Default)
+    }
+
+    /// The names and values that match any of the glob patterns, aliases under their own names.
+    pub fn get(&self, patterns: &[&[u8]]) -> Vec<(&'static str, String)> {
+        let values = self.load();
+        let globs = patterns
+            .iter()
+            .map(|pattern| Glob::new(&pattern.to_ascii_lowercase()));
+        let globs: Vec<Glob> = globs.collect();
+        let wanted = |name: &str| globs.iter().any(|glob| glob.matches(name.as_bytes()));
+        let mut found = Vec::new();
+        for setting in all() {
+            let names = [Some(setting.name), setting.alias];
+            for name in names.into_iter().flatten().filter(|name| wanted(name)) {
+                found.push((name, setting.kind.show(&values)));
+            }
+        }
+        found
+    }
+
+    /// CONFIG SET: changes all of the settings given, or none.
+    pub fn set(&self, pairs: &[(&str, &str)]) -> Result<(), SetError> {
+        let mut sources = self.sources.lock();
+        let mut values = Values::clone(&self.load());
+        let mut seen = BTreeSet::new();
+        for (name, _) in pairs {
+            let setting = find(name).ok_or_else(|| SetError::Unknown((*name).to_owned()))?;
+            let refused = |reason: &str| Err(refused(name, reason));
+            if !setting.mutable {
+                return refused("can't set immutable config");
+            }
+            if !seen.insert(setting.name) {
+                return refused("duplicate parameter");
+            }
+        }
+        for (name, text) in pairs {
+            let Some(setting) = find(name) else { continue };
+            let parsed = setting.kind.parse(&mut values, text);
+            parsed.map_err(|reason| refused(name, &reason))?;
+        }
+        let last = pairs.last().map_or("", |(name, _)| name);
+        check(&values).map_err(|reason| refused(last, &reason))?;
+        self.values.store(Arc::new(values));
+        sources.extend(seen.into_iter().map(|name| (name, Source::Runtime)));
+        self.generation.send_modify(|generation| *generation += 1);
+        Ok(())
+    }
+
+    /// All settings as a configuration file, each with its meaning, bounds and source; secrets are
+    /// left out.
+    pub fn to_toml(&self) -> String {
+        let values = self.load();
+        let mut text = String::new();
+        for setting in all() {
+            text.push_str(&describe(setting));
+            let name = setting.name;
+            if matches!(setting.kind, Kind::Fixed { .. } | Kind::Derived { .. }) {
+                text.push_str(&format!("# {name} = {:?}\n\n", setting.kind.show(&values)));
+                continue;
+            }
+            let value = if setting.secret {
+                String::new()
+            } else {
+                setting.kind.show(&values)
+            };
+            text.push_str(&format!(
+                "# from: {}\n{name} = {value:?}\n\n",
+                self.source(setting)
+            ));
+        }
+        text
+    }
+}
+
+/// A configuration file with every setting at its default.
+pub fn sample_toml() -> String {
+    Settings::default().to_toml()
+}
+
+/// Every setting, in table order.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().flat_map(|theme| theme.iter())
+}
+
+/// The setting of this name or alias, in any case.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    let named = |known: &str| known.eq_ignore_ascii_case(name);
+    all().find(|setting| named(setting.name) || setting.alias.is_some_and(named))
+}
+
+fn defaults() -> Values {
+    let mut values = table::blank();
+    for setting in all().filter(|setting| !matches!(setting.kind, Kind::Derived { .. })) {
+        let parsed = setting.kind.parse(&mut values, setting.default);
+        parsed.expect("a test parses every default of the table");
+    }
+    values
+}
+
+/// What the bounds of single settings cannot say.
+fn check(values: &Values) -> Result<(), String> {
+    let (min, max) = (
+        values.election_timeout_min_ms,
+        values.election_timeout_max_ms,
+    );
+    if min >= max {
+        return Err("election-timeout-min-ms must be less than election-timeout-max-ms".into());
+    }
+    if min < 2 * values.heartbeat_interval_ms {
+        return Err("election-timeout-min-ms must be at least twice heartbeat-interval-ms".into());
+    }
+    if values.peer_listen.is_empty()
+        && values
+            .listen_address()
+            .1
+            .checked_add(PEER_PORT_OFFSET)
+            .is_none()
+    {
+        return Err("the port of 'listen' plus 10000 is no port: set peer-listen".into());
+    }
+    if values.bootstrap_expect > 1 && values.join_addresses().is_empty() {
+        return Err("bootstrap-expect of more than one node needs join".into());
+    }
+    Ok(())
+}
+
+fn refused(name: &str, reason: &str) -> SetError {
+    SetError::Refused {
+        name: name.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
+    let failed = |reason: String| ConfigError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    // The parser's own rendering quotes the line, which may hold a password.
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.as_bytes()[..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        failed(format!("line {line}: {}", error.message()))
+    })?;
+    let pairs = table.into_iter().map(|(name, value)| {
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(truth) => if truth { "yes" } else { "no" }.to_owned(),
+            toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => items
+                .iter()
+                .filter_map(toml::Value::as_str)
+                .collect::<Vec<_>>()
+                .join(","),
+            _ => {
+                return Err(failed(format!(
+                    "'{name}' must be text, a number, true or false"
+                )));
+            }
+        };
+        Ok((name, text))
+    });
+    pairs.collect()
+}
+
+fn describe(setting: &Setting) -> String {
+    let mut text = format!("# {}\n# {}", setting.doc, setting.kind.describe());
+    if !setting.unit.is_empty() {
+        text.push_str(&format!(", in {}", setting.unit));
+    }
+    let when = if setting.mutable {
+        "CONFIG SET changes it"
+    } else {
+        "read at start"
+    };
+    text.push_str(&format!("; {when}\n"));
+    text
+}
+
+/// The setting whose name is most like `name`, if any is.
+fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let names = all()
+        .flat_map(|setting| [Some(setting.name), setting.alias])
+        .flatten();
+    let (distance, best) = names
+        .map(|known| (edit_distance(&name, known), known))
+        .min()?;
+    (distance <= best.len().max(name.len()) / 2).then_some(best)
+}
+
+/// Levenshtein's distance: insertions, removals and replacements of bytes.
+fn edit_distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, left) in one.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, right) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}

@@ -1,0 +1,104 @@
+//! Bounds that are not settings: every queue, batch and wait that has a fixed size, with its unit.
+//!
+//! Sizes an operator may want to change are settings ([`crate::config`]); those of the protocol are
+//! `protocol::limits`, those of the layout `storage::limits`.
+
+use std::time::Duration;
+
+/// Names a client may give itself: longest, in bytes.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines that may wait for one MONITOR client; a slower one is disconnected.
+pub const MONITOR_QUEUE_LINES: usize = 4096;
+
+/// Arguments of a command that SLOWLOG keeps, the note about the rest included.
+pub const SLOWLOG_ARGS_MAX: usize = 32;
+
+/// Bytes of one argument that SLOWLOG keeps, before the note about the rest.
+pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;
+
+/// Different error prefixes that INFO errorstats counts; further ones are counted together.
+pub const ERROR_PREFIXES_MAX: usize = 128;
+
+/// Samples over which the figures "per second" of INFO are averaged.
+pub const RATE_SAMPLES: usize = 16;
+
+/// Time between two of these samples, in milliseconds.
+pub const RATE_SAMPLE_MS: u64 = 100;
+
+/// Commands queued in one MULTI block.
+pub const MULTI_COMMANDS_MAX: usize = 1_000_000;
+
+/// Bytes queued in one MULTI block: it becomes one log entry.
+pub const MULTI_BYTES_MAX: usize = 512 << 20;
+
+/// Keys under WATCH on one connection.
+pub const WATCHED_KEYS_MAX: usize = 1_000_000;
+
+/// Bytes of replies after which a pipeline's answers are written, though more requests wait.
+pub const REPLY_BATCH_BYTES: usize = 1 << 20;
+
+/// Bytes read from a client at once.
+pub const READ_CHUNK_BYTES: usize = 64 << 10;
+
+/// Requests of one connection that are executed before its replies are written.
+pub const PIPELINE_BATCH_REQUESTS: usize = 10_000;
+
+/// Reads that may wait for one read barrier.
+pub const READS_WAITING_MAX: usize = 65_536;
+
+/// Pipelines of clients that may wait to be gathered into an entry; beyond it the node answers an
+/// overload at once.
+pub const SUBMISSIONS_QUEUED_MAX: usize = 65_536;
+
+/// Entries up to this size, in bytes, are applied on the thread that learns of their commit; larger
+/// ones beside it.
+pub const APPLY_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Piece of a snapshot sent at once, in bytes.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+
+/// Append requests to one peer that may wait for their answers.
+pub const APPEND_WINDOW: usize = 8;
+
+/// Bytes of entries in one append request, unless a single entry is longer.
+pub const APPEND_REQUEST_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes of frames gathered for one write to a peer.
+pub const PEER_WRITE_BATCH_BYTES: usize = 256 << 10;
+
+/// Requests of one peer connection that are worked on at a time.
+pub const PEER_REQUESTS_MAX: usize = 1024;
+
+/// Peers that may be connected to the peer listener at a time.
+pub const PEER_CONNECTIONS_MAX: usize = 1024;
+
+/// Time for a connection to a peer to be made.
+pub const PEER_CONNECT_WAIT: Duration = Duration::from_millis(1000);
+
+/// Time a peer has to answer a heartbeat.
+pub const HEARTBEAT_ANSWER_WAIT: Duration = Duration::from_millis(1000);
+
+/// Time a peer has to answer a vote request.
+pub const VOTE_ANSWER_WAIT: Duration = Duration::from_millis(1000);
+
+/// Time a peer has to put appended entries on its disk.
+pub const APPEND_ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Time a peer has to take a piece of a snapshot, or to install the whole.
+pub const SNAPSHOT_ANSWER_WAIT: Duration = Duration::from_secs(120);
+
+/// Time the leader has to answer a forwarded group of writes.
+pub const FORWARD_ANSWER_WAIT: Duration = Duration::from_secs(30);
+
+/// Time the leader has to answer a request for a read index.
+pub const READ_INDEX_ANSWER_WAIT: Duration = Duration::from_millis(2000);
+
+/// Time for an administrative command (a membership change, a transfer of leadership).
+pub const ORDER_WAIT: Duration = Duration::from_secs(60);
+
+/// Rows of flushed databases that one log entry removes.
+pub const RECLAIM_KEYS_MAX: u32 = 10_000;
+
+/// Pause between two looks at what the leader's regular duties are.
+pub const DUTY_INTERVAL: Duration = Duration::from_millis(100);
