@@ -5,6 +5,7 @@
 //! [`disk`] the LSM engine behind it; [`key`], [`value`] and [`meta`] are the layout; [`keyspace`]
 //! is what commands use; [`snapshot`] carries a whole state; [`log`] is the durable Raft log.
 
+pub mod disk;
 pub mod error;
 pub mod key;
 pub mod keyspace;

@@ -5,13 +5,13 @@ use crate::txn::{Row, Rows};
 use bytes::Bytes;
 
 /// A row or, where the value is None, the removal of a row.
-pub type Change = (Bytes, Option<Bytes>);
+pub(crate) type Change = (Bytes, Option<Bytes>);
 
 /// Changes of one source, ascending by key, at most one for each key.
-pub type Changes<'a> = Box<dyn Iterator<Item = Result<Change, StorageError>> + 'a>;
+pub(crate) type Changes<'a> = Box<dyn Iterator<Item = Result<Change, StorageError>> + 'a>;
 
 /// Merges sources, newest first; removed rows are left out.
-pub fn merge<'a>(sources: Vec<Changes<'a>>) -> Rows<'a> {
+pub(crate) fn merge<'a>(sources: Vec<Changes<'a>>) -> Rows<'a> {
     Box::new(Merge { sources: sources.into_iter().map(Iterator::peekable).collect() })
 }
 

@@ -1,0 +1,230 @@
+//! The production engine: an LSM store whose memtable and journal are ours.
+//!
+//! The Raft log is the journal, an overlay is the memtable, fjall holds the tables. A batch goes into
+//! the active overlay and is visible at once. A full overlay is sealed; a background thread loads it
+//! into the tables as one sorted, atomic, fsynced load that carries its log index with it, while the
+//! next overlay fills. A restart forgets the overlays: it opens at the log index of the tables, and
+//! the log is replayed from there. Reads look at the overlays first, then at the tables.
+//!
+//! | file | |
+//! |---|---|
+//! | [`overlay`] | rows in memory, every version of them |
+//! | [`generation`] | the tables of one state, and fjall's traps |
+//! | [`view`] | a consistent read across overlays and tables |
+//! | [`write`](self::write) | a batch before it is committed |
+//! | [`shared`] | seals, waits, failures: every change of the current version |
+//! | [`flush`] | the background threads |
+//! | [`transfer`] | export and installation of a whole state |
+//! | [`current`] | which generation counts |
+//!
+//! After a failed write to disk the engine stays readable, refuses to flush and says why. It never
+//! retries: what an fsync that failed left behind is unknown.
+
+mod current;
+mod flush;
+mod generation;
+mod overlay;
+mod shared;
+mod transfer;
+mod view;
+mod write;
+
+use self::current::Current;
+use self::generation::Generation;
+use self::shared::{Retired, Shared};
+use self::view::View;
+use crate::error::StorageError;
+use crate::snapshot::{SnapshotSink, SnapshotSource};
+use crate::txn::{Engine, EngineStats, ReadTxn, WriteTxn};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::*;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::{fs, io};
+
+/// Where and how large.
+#[derive(Clone, Debug)]
+pub struct DiskOptions {
+    /// The engine's own folder; made when missing.
+    pub dir: PathBuf,
+    /// Memory of one overlay, in bytes, at least 1; there are two. A batch may exceed it.
+    pub overlay_bytes_max: u64,
+    /// Memory of the cache of table blocks, in bytes.
+    pub cache_bytes: u64,
+    /// Threads that compact tables, at least 1. With more than one, fjall keeps the first of them
+    /// for work that never comes here and lets it spin while a compaction waits: 1 or at least 3.
+    pub worker_threads: usize,
+}
+
+impl DiskOptions {
+    /// The defaults: overlays of 64 MiB, a cache of 64 MiB, one thread.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let (overlay_bytes_max, cache_bytes) = (64 << 20, 64 << 20);
+        Self {
+            dir: dir.into(),
+            overlay_bytes_max,
+            cache_bytes,
+            worker_threads: 1,
+        }
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        if self.overlay_bytes_max == 0 || self.worker_threads == 0 {
+            let text = "overlay_bytes_max and worker_threads are at least 1";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
+        }
+        Ok(())
+    }
+}
+
+/// The engine. Dropping it stops its threads and forgets what was not flushed. Read txns and exports
+/// may outlive it, but the folder can be opened again only when they are gone, too.
+pub struct DiskEngine {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl DiskEngine {
+    /// Opens the state in `options.dir`, or makes an empty one at log index 0 in an empty folder.
+    ///
+    /// # Errors
+    /// `Corrupt` when the folder holds something else than what this version writes, `Io` with
+    /// `WouldBlock` when another process (or engine) has it open.
+    pub fn open(options: DiskOptions) -> Result<Self, StorageError> {
+        options.check()?;
+        fs::create_dir_all(&options.dir)?;
+        let lock = current::lock(&options.dir)?;
+        let (generation, number, durable) = open_generation(&options)?;
+        remove_generations(&options.dir, Some(number))?;
+        let (retired, to_reap) = mpsc::channel();
+        let shared = Shared::new(options, lock, (generation, number), durable, retired);
+        let mut engine = Self {
+            shared: Arc::new(shared),
+            threads: Vec::new(),
+        };
+        let shared = engine.shared.clone();
+        engine.spawn("state-flush", move || flush::run_flusher(&shared))?;
+        engine.spawn("state-reaper", move || flush::run_reaper(&to_reap))?;
+        Ok(engine)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        self.threads.push(builder.spawn(work)?);
+        Ok(())
+    }
+}
+
+impl Drop for DiskEngine {
+    fn drop(&mut self) {
+        self.shared.progress.lock().stopping = true;
+        self.shared.changed.notify_all();
+        self.shared.retire(Retired::Stop);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Engine for DiskEngine {
+    fn read(&self) -> Box<dyn ReadTxn + Send + Sync> {
+        Box::new(View::latest(self.shared.version.load_full()))
+    }
+
+    fn write(&self, log_index: u64) -> Box<dyn WriteTxn + '_> {
+        Box::new(write::Batch::start(&self.shared, log_index))
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared.has_room()
+    }
+
+    fn wait_for_room(&self) -> Result<(), StorageError> {
+        self.shared.wait_for_room()
+    }
+
+    fn durable_index(&self) -> u64 {
+        self.shared.durable.load(Acquire)
+    }
+
+    fn flush(&self) -> Result<u64, StorageError> {
+        self.shared.flush()
+    }
+
+    fn export(&self) -> Result<Box<dyn SnapshotSource>, StorageError> {
+        Ok(Box::new(transfer::Export::of(View::latest(
+            self.shared.version.load_full(),
+        ))))
+    }
+
+    fn import(&self) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        Ok(Box::new(transfer::Import::start(self.shared.clone())?))
+    }
+
+    fn stats(&self) -> EngineStats {
+        let version = self.shared.version.load_full();
+        let overlays = || version.sealed.iter().chain([&version.active]);
+        let progress = self.shared.progress.lock();
+        EngineStats {
+            engine: "disk",
+            overlay_bytes: overlays().map(|overlay| overlay.bytes()).sum(),
+            overlay_rows: overlays().map(|overlay| overlay.rows()).sum(),
+            disk_bytes: version.tables.generation.disk_bytes(),
+            cache_bytes_max: self.shared.options.cache_bytes,
+            flushes: progress.flushes,
+            last_flush_ms: progress.last_flush.as_millis() as u64,
+            stalls: self.shared.stalls.load(Relaxed),
+        }
+    }
+}
+
+/// Opens or makes the generation that counts; returns it with its number and durable log index.
+fn open_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), StorageError> {
+    let dir = &options.dir;
+    match current::read(dir)? {
+        Some(Current::Ready(number)) => {
+            let (generation, durable) =
+                Generation::open(current::generation_dir(dir, number), options)?;
+            Ok((generation, number, durable))
+        }
+        Some(Current::Creating) => first_generation(options),
+        None if current::generations(dir)?.is_empty() => {
+            current::prepare(dir, Current::Creating)?;
+            current::switch(dir)?;
+            first_generation(options)
+        }
+        None => Err(StorageError::Corrupt(format!(
+            "{}: CURRENT is missing",
+            dir.display()
+        ))),
+    }
+}
+
+fn first_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), StorageError> {
+    let dir = &options.dir;
+    remove_generations(dir, None)?;
+    let generation = Generation::create(current::generation_dir(dir, 1), options)?;
+    generation.load(std::iter::empty(), Some(0), &|| true)?;
+    current::sync_dir(dir)?;
+    current::prepare(dir, Current::Ready(1))?;
+    generation.keep();
+    current::switch(dir)?;
+    Ok((generation, 1, 0))
+}
+
+/// Removes what interrupted installations left.
+fn remove_generations(dir: &Path, but: Option<u64>) -> Result<(), StorageError> {
+    for number in current::generations(dir)? {
+        if Some(number) != but {
+            fs::remove_dir_all(current::generation_dir(dir, number))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The two background threads: one loads sealed overlays into tables, one frees what nobody holds.
+
+use super::overlay::Overlay;
+use super::shared::{Retired, Shared, Step};
+use super::view::Version;
+use crate::error::StorageError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::*;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How often the reaper looks whether the last reader of something is gone.
+const REAPER_POLL: Duration = Duration::from_millis(20);
+
+/// Loads one sealed overlay after the other, until the engine stops or fails.
+pub(super) fn run_flusher(shared: &Shared) {
+    while let Some((version, sealed)) = next_sealed(shared) {
+        let started = Instant::now();
+        let loaded = catch_unwind(AssertUnwindSafe(|| load(shared, &version, &sealed)));
+        let panicked = |_| {
+            Err(StorageError::Corrupt(
+                "the flush thread panicked".to_owned(),
+            ))
+        };
+        match loaded.unwrap_or_else(panicked) {
+            Ok(true) => show(shared, &version, &sealed, started.elapsed()),
+            Ok(false) => {}
+            // The failure of a generation that does not count any more is none.
+            Err(_) if version.tables.generation.is_replaced() => {}
+            Err(error) => return shared.fail(&error),
+        }
+    }
+}
+
+/// Waits for a sealed overlay; None when the engine stops.
+fn next_sealed(shared: &Shared) -> Option<(Arc<Version>, Arc<Overlay>)> {
+    let mut progress = shared.progress.lock();
+    loop {
+        if progress.stopping {
+            return None;
+        }
+        let version = shared.version.load_full();
+        if let Some(sealed) = version.sealed.clone() {
+            return Some((version, sealed));
+        }
+        drop(version);
+        shared.changed.wait(&mut progress);
+    }
+}
+
+/// Loads the newest version of every row and the log index; false when it is not wanted any more.
+fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, StorageError> {
+    let generation = &version.tables.generation;
+    let wanted = || !generation.is_replaced() && !shared.progress.lock().stopping;
+    shared.reached(Step::FlushStarts)?;
+    generation.check_workers()?;
+    generation.wait_for_level_0(&wanted)?;
+    let changes = sealed.changes(&[], None, u64::MAX);
+    let is_loaded = generation.load(changes, Some(sealed.last()), &wanted)?;
+    shared.reached(Step::FlushLoaded)?;
+    Ok(is_loaded)
+}
+
+/// Makes the tables take the place of the overlay, unless a new generation took over meanwhile.
+fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration) {
+    let mut progress = shared.progress.lock();
+    let current = shared.version.load_full();
+    let generation = &loaded.tables.generation;
+    if !Arc::ptr_eq(generation, &current.tables.generation) {
+        return;
+    }
+    let tables = super::generation::Tables::now(generation.clone());
+    let next = Version {
+        active: current.active.clone(),
+        sealed: None,
+        tables,
+    };
+    shared.version.store(Arc::new(next.clone()));
+    shared.durable.store(sealed.last(), Release);
+    progress.flushes += 1;
+    progress.last_flush = took;
+    if shared.is_full(&next.active) {
+        shared.seal(&progress, &next);
+    }
+    shared.changed.notify_all();
+    drop(progress);
+    shared.retire(Retired::Overlay(sealed.clone()));
+}
+
+/// Drops retired things once it is their only holder.
+pub(super) fn run_reaper(retired: &Receiver<Retired>) {
+    let mut held = Vec::new();
+    loop {
+        match retired.recv_timeout(if held.is_empty() {
+            Duration::MAX
+        } else {
+            REAPER_POLL
+        }) {
+            Ok(Retired::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(thing) => held.push(thing),
+            Err(RecvTimeoutError::Timeout) => held.retain(|thing| match thing {
+                Retired::Overlay(overlay) => Arc::strong_count(overlay) > 1,
+                Retired::Generation(generation) => Arc::strong_count(generation) > 1,
+                Retired::Stop => false,
+            }),
+        }
+    }
+}

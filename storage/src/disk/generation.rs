@@ -1,0 +1,266 @@
+//! One generation of the tables: a folder with an fjall database that holds one keyspace.
+//!
+//! Rules that this file alone keeps, because fjall loses data otherwise:
+//! - Rows enter by sorted ingestion only. An ingestion is fsynced and atomic when it returns, but it
+//!   is not journaled: inserts would be ordered wrongly after a crash, and `clear()` would be
+//!   replayed over tables that were loaded after it.
+//! - A new state is a new database in a new folder, never a second keyspace of the same database:
+//!   fjall reuses ids of deleted keyspaces after a restart, and its bookkeeping of them is ordered by
+//!   numbers that may go back.
+//! - The log index up to which the tables are complete is a row of the same ingestion, at a key that
+//!   no shard uses, so that data and log index cannot come apart.
+
+use super::DiskOptions;
+use crate::error::StorageError;
+use crate::limits::STORAGE_KEY_BYTES_MAX;
+use crate::merge::{Change, Changes};
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
+use lsm_tree::AbstractTree;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::time::Duration;
+
+/// First storage key that is not a shard's: shard ids stay below 0xFFFF.
+pub(super) const RESERVED: &[u8] = &[0xFF, 0xFF];
+/// Key of the row that holds the durable log index, `u64` little endian.
+const DURABLE_KEY: &[u8] = b"\xFF\xFFdurable";
+
+const KEYSPACE: &str = "rows";
+/// Overlapping loads that may wait in level 0; each costs every read a look.
+const LEVEL_0_RUNS_MAX: usize = 12;
+/// How often a full level 0 is looked at.
+const LEVEL_0_POLL: Duration = Duration::from_millis(2);
+/// Rows between two looks at whether a load is still wanted.
+const ROWS_BETWEEN_CHECKS: usize = 1024;
+/// Table files held open. fjall's own bound, 900, leaves too little of the usual 1024 for clients.
+const OPEN_FILES_MAX: usize = 256;
+
+/// Whether `key` may be a row of a shard.
+pub(super) fn is_storage_key(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= STORAGE_KEY_BYTES_MAX && key < RESERVED
+}
+
+/// A folder that is removed at the end when it was told to be.
+struct Folder {
+    path: PathBuf,
+    delete: AtomicBool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.delete.load(Acquire) {
+            // What is left here is removed when the engine is opened again.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// The tables. Dropping the last handle closes them, which waits for a running compaction.
+pub(super) struct Generation {
+    // Order matters: the folder goes after the database in it is closed.
+    rows: Keyspace,
+    database: Database,
+    replaced: AtomicBool,
+    folder: Folder,
+}
+
+impl Generation {
+    /// Makes an empty generation, whose folder is deleted on drop until [`Self::keep`].
+    pub(super) fn create(path: PathBuf, options: &DiskOptions) -> Result<Self, StorageError> {
+        fs::create_dir(&path)?;
+        let folder = Folder {
+            path,
+            delete: AtomicBool::new(true),
+        };
+        let database = open_database(&folder.path, options)?;
+        let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+        Ok(Self {
+            rows,
+            database,
+            replaced: AtomicBool::new(false),
+            folder,
+        })
+    }
+
+    /// Opens an existing generation; returns it with its durable log index.
+    pub(super) fn open(path: PathBuf, options: &DiskOptions) -> Result<(Self, u64), StorageError> {
+        let damaged = |what: &str| StorageError::Corrupt(format!("{}: {what}", path.display()));
+        if !path.join("version").is_file() || !path.join("keyspaces").is_dir() {
+            return Err(damaged("the tables are missing"));
+        }
+        for entry in fs::read_dir(path.join("keyspaces"))? {
+            // fjall ends the process when it meets such an entry.
+            if entry?
+                .file_name()
+                .to_str()
+                .is_none_or(|name| name.parse::<u64>().is_err())
+            {
+                return Err(damaged("unknown entry among the tables"));
+            }
+        }
+        let database = open_database(&path, options)?;
+        if !database.keyspace_exists(KEYSPACE) {
+            return Err(damaged("the table of rows is missing"));
+        }
+        let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+        let durable = database.snapshot().get(&rows, DURABLE_KEY)?;
+        let durable = durable.ok_or_else(|| damaged("the durable log index is missing"))?;
+        let durable = durable[..]
+            .try_into()
+            .map_err(|_| damaged("unreadable durable log index"))?;
+        let folder = Folder {
+            path,
+            delete: AtomicBool::new(false),
+        };
+        let generation = Self {
+            rows,
+            database,
+            replaced: AtomicBool::new(false),
+            folder,
+        };
+        Ok((generation, u64::from_le_bytes(durable)))
+    }
+
+    /// Leaves the folder in place when this is dropped.
+    pub(super) fn keep(&self) {
+        self.folder.delete.store(false, Release);
+    }
+
+    /// Says that another generation took over: loads stop, and the folder goes with the last handle.
+    pub(super) fn replace(&self) {
+        self.replaced.store(true, Release);
+        self.folder.delete.store(true, Release);
+    }
+
+    /// Whether another generation took over.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.replaced.load(Acquire)
+    }
+
+    /// A consistent view of everything loaded so far.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.database.snapshot()
+    }
+
+    /// Space of the tables, in bytes.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.rows.disk_space()
+    }
+
+    /// The value of `key` in a view of this generation.
+    pub(super) fn get(&self, view: &Snapshot, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        Ok(view.get(&self.rows, key)?.map(Bytes::from))
+    }
+
+    /// The rows with `start <= key < end` in a view of this generation.
+    pub(super) fn changes(&self, view: &Snapshot, start: &[u8], end: &[u8]) -> Changes<'static> {
+        let rows = view.range::<&[u8], _>(&self.rows, start..end);
+        Box::new(rows.map(|row| {
+            let (key, value) = row.into_inner()?;
+            Ok((Bytes::from(key), Some(Bytes::from(value))))
+        }))
+    }
+
+    /// Loads changes that ascend strictly, and with them the log index that they complete. All of it
+    /// is durable and visible to later snapshots on return, or (after an error, or when `wanted`
+    /// turned false, which returns false) nothing is.
+    pub(super) fn load(
+        &self,
+        changes: impl Iterator<Item = Result<Change, StorageError>>,
+        durable: Option<u64>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<bool, StorageError> {
+        let mut load = self.rows.start_ingestion()?;
+        for (count, change) in changes.enumerate() {
+            if count % ROWS_BETWEEN_CHECKS == 0 && !wanted() {
+                return Ok(false);
+            }
+            match change? {
+                (key, Some(value)) => load.write(key, value)?,
+                (key, None) => load.write_tombstone(key)?,
+            }
+        }
+        if let Some(log_index) = durable {
+            load.write(DURABLE_KEY, log_index.to_le_bytes())?;
+        }
+        if !wanted() {
+            return Ok(false);
+        }
+        load.finish()?;
+        Ok(true)
+    }
+
+    /// Loads in level 0 that overlap each other.
+    pub(super) fn level_0_runs(&self) -> usize {
+        self.rows.tree.l0_run_count()
+    }
+
+    /// Waits until level 0 can take another load, or until it is not `wanted` any more.
+    pub(super) fn wait_for_level_0(&self, wanted: &dyn Fn() -> bool) -> Result<(), StorageError> {
+        while self.level_0_runs() >= LEVEL_0_RUNS_MAX && wanted() {
+            self.check_workers()?;
+            if self.database.active_compactions() == 0 {
+                // fjall asks for one compaction after each load and not again: without this, a
+                // level 0 that one compaction did not empty would stay full.
+                self.compact_once()?;
+            }
+            std::thread::sleep(LEVEL_0_POLL);
+        }
+        Ok(())
+    }
+
+    /// An error when a background worker of fjall died (for instance of a full disk).
+    pub(super) fn check_workers(&self) -> Result<(), StorageError> {
+        Ok(self.database.persist(fjall::PersistMode::Buffer)?)
+    }
+
+    fn compact_once(&self) -> Result<(), StorageError> {
+        let strategy = self.rows.config.compaction_strategy.clone();
+        let oldest_view = self
+            .database
+            .supervisor
+            .snapshot_tracker
+            .get_seqno_safe_to_gc();
+        let done = self.rows.tree.compact(strategy, oldest_view);
+        Ok(done.map_err(fjall::Error::from)?)
+    }
+}
+
+/// fjall answers some kinds of damage with a panic; here it becomes an error.
+fn open_database(path: &std::path::Path, options: &DiskOptions) -> Result<Database, StorageError> {
+    let builder = Database::builder(path)
+        .cache_size(options.cache_bytes)
+        .worker_threads(options.worker_threads)
+        .max_cached_files(Some(OPEN_FILES_MAX))
+        .manual_journal_persist(true);
+    let opened = catch_unwind(AssertUnwindSafe(|| builder.open()));
+    let panicked = |_| StorageError::Corrupt(format!("{}: unreadable", path.display()));
+    Ok(opened.map_err(panicked)??)
+}
+
+/// A generation whose tables are read through one snapshot.
+#[derive(Clone)]
+pub(super) struct Tables {
+    pub(super) generation: Arc<Generation>,
+    view: Snapshot,
+}
+
+impl Tables {
+    /// The tables as they are now.
+    pub(super) fn now(generation: Arc<Generation>) -> Self {
+        let view = generation.snapshot();
+        Self { generation, view }
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.generation.get(&self.view, key)
+    }
+
+    pub(super) fn changes(&self, start: &[u8], end: &[u8]) -> Changes<'static> {
+        self.generation.changes(&self.view, start, end)
+    }
+}

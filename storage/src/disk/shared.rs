@@ -1,0 +1,212 @@
+//! What the engine's threads share, and every change of the current version.
+//!
+//! Versions are replaced under the lock of `progress` only: by the writer (seals the active overlay),
+//! by `flush` (the same), by the flush thread (an overlay is in tables) and by an installation.
+//! Batches are committed under it too, so that an overlay is never sealed in the middle of one.
+//! Readers take no lock.
+
+use super::DiskOptions;
+use super::generation::{Generation, Tables};
+use super::overlay::Overlay;
+use super::view::Version;
+use crate::error::StorageError;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Progress of the background work.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The engine is being closed.
+    pub(super) stopping: bool,
+    /// Overlays moved into tables.
+    pub(super) flushes: u64,
+    /// How long the last of these took.
+    pub(super) last_flush: Duration,
+}
+
+/// Something that is dropped by the reaper thread once nobody else holds it, because that takes long.
+pub(super) enum Retired {
+    Overlay(Arc<Overlay>),
+    Generation(Arc<Generation>),
+    /// Ends the thread.
+    Stop,
+}
+
+/// Moments at which tests copy the folder or let the disk fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// An overlay is sealed, nothing of it is on disk.
+    FlushStarts,
+    /// It is in tables, but no reader sees them.
+    FlushLoaded,
+    /// A part of a received state is in the new generation.
+    ImportPart,
+    /// All of it is, with its log index.
+    ImportLoaded,
+    /// The new CURRENT lies beside the old one.
+    ImportPrepared,
+    /// The new CURRENT counts.
+    ImportSwitched,
+}
+
+#[cfg(test)]
+pub(super) type Hook = Arc<dyn Fn(Step) -> Result<(), StorageError> + Send + Sync>;
+
+/// The engine without its threads.
+pub(super) struct Shared {
+    pub(super) options: DiskOptions,
+    pub(super) version: ArcSwap<Version>,
+    pub(super) progress: Mutex<Progress>,
+    /// Progress was made, or the engine failed or stops.
+    pub(super) changed: Condvar,
+    pub(super) durable: AtomicU64,
+    pub(super) writing: AtomicBool,
+    pub(super) stalls: AtomicU64,
+    pub(super) next_generation: AtomicU64,
+    pub(super) retired: Sender<Retired>,
+    failure: OnceLock<(io::ErrorKind, String)>,
+    #[cfg(test)]
+    pub(super) hook: Mutex<Option<Hook>>,
+    /// Keeps other processes out.
+    _lock: File,
+}
+
+impl Shared {
+    pub(super) fn new(
+        options: DiskOptions,
+        lock: File,
+        (generation, number): (Generation, u64),
+        durable: u64,
+        retired: Sender<Retired>,
+    ) -> Self {
+        let tables = Tables::now(Arc::new(generation));
+        Self {
+            options,
+            version: ArcSwap::from_pointee(Version::of_tables(tables, durable)),
+            progress: Mutex::default(),
+            changed: Condvar::new(),
+            durable: AtomicU64::new(durable),
+            writing: AtomicBool::new(false),
+            stalls: AtomicU64::new(0),
+            next_generation: AtomicU64::new(number + 1),
+            retired,
+            failure: OnceLock::new(),
+            #[cfg(test)]
+            hook: Mutex::new(None),
+            _lock: lock,
+        }
+    }
+
+    /// Adds a batch and shows it; seals the overlay when it is full and the one before it is gone.
+    pub(super) fn commit(&self, log_index: u64, changes: BTreeMap<Bytes, Option<Bytes>>) {
+        let progress = self.progress.lock();
+        let version = self.version.load();
+        version.active.commit(log_index, changes.into_iter());
+        if self.is_full(&version.active) && version.sealed.is_none() {
+            self.seal(&progress, &version);
+        }
+    }
+
+    /// Whether an overlay takes no further batch.
+    pub(super) fn is_full(&self, overlay: &Overlay) -> bool {
+        overlay.bytes() >= self.options.overlay_bytes_max
+    }
+
+    /// Puts an empty overlay on top of the active one, which the flush thread then loads.
+    pub(super) fn seal(&self, _locked: &MutexGuard<'_, Progress>, version: &Version) {
+        self.version.store(Arc::new(version.sealed()));
+        self.changed.notify_all();
+    }
+
+    /// Whether a batch can be taken.
+    pub(super) fn has_room(&self) -> bool {
+        let version = self.version.load();
+        self.failure.get().is_none() && !(version.sealed.is_some() && self.is_full(&version.active))
+    }
+
+    /// Blocks until there is room or never will be.
+    pub(super) fn wait_for_room(&self) -> Result<(), StorageError> {
+        if self.has_room() {
+            return Ok(());
+        }
+        self.stalls.fetch_add(1, Relaxed);
+        let mut progress = self.progress.lock();
+        loop {
+            self.check()?;
+            if self.has_room() {
+                return Ok(());
+            }
+            self.changed.wait(&mut progress);
+        }
+    }
+
+    /// Moves everything committed so far into tables.
+    pub(super) fn flush(&self) -> Result<u64, StorageError> {
+        let mut progress = self.progress.lock();
+        let asked = self.version.load_full();
+        let target = asked.active.last();
+        loop {
+            self.check()?;
+            let version = self.version.load_full();
+            let durable = self.durable.load(Acquire);
+            let is_replaced = !Arc::ptr_eq(&version.tables.generation, &asked.tables.generation);
+            if durable >= target || is_replaced {
+                return Ok(durable);
+            }
+            if version.sealed.is_none() {
+                self.seal(&progress, &version);
+            }
+            drop(version);
+            self.changed.wait(&mut progress);
+        }
+    }
+
+    /// Remembers the first failure and wakes everybody who waits.
+    pub(super) fn fail(&self, error: &StorageError) {
+        let kind = match error {
+            StorageError::Io(error) => error.kind(),
+            StorageError::Lsm(fjall::Error::Io(error)) => error.kind(),
+            StorageError::Lsm(fjall::Error::Storage(lsm_tree::Error::Io(error))) => error.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        let _first_stays = self.failure.set((kind, error.to_string()));
+        drop(self.progress.lock());
+        self.changed.notify_all();
+    }
+
+    /// The failure that stopped the engine, if one did.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        let Some((kind, text)) = self.failure.get() else {
+            return Ok(());
+        };
+        Err(io::Error::new(*kind, format!("writing failed earlier: {text}")).into())
+    }
+
+    /// Leaves a thing to the reaper.
+    pub(super) fn retire(&self, thing: Retired) {
+        // Without a reaper (the engine is closed) it is dropped here.
+        let _ = self.retired.send(thing);
+    }
+
+    /// A moment that tests can stop at.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests hook in here"))]
+    pub(super) fn reached(&self, step: Step) -> Result<(), StorageError> {
+        #[cfg(test)]
+        {
+            let hook = self.hook.lock().clone();
+            if let Some(hook) = hook {
+                return hook(step);
+            }
+        }
+        let _ = step;
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! Readers, the writer and the background threads at the same time.
+
+use super::*;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+/// Every batch sets all of these to its log index, so no reader may ever see two of them differ.
+const TWINS: [&str; 4] = ["aa", "mm", "mn", "zz"];
+
+fn check_twins(txn: &dyn ReadTxn) {
+    let log_index = txn.log_index();
+    let expected = (log_index > 0).then(|| bytes(&log_index.to_string()));
+    for key in TWINS {
+        assert_eq!(
+            txn.get(key.as_bytes()).unwrap(),
+            expected,
+            "{key} at {log_index}"
+        );
+    }
+    let rows: Vec<_> = txn.rows(b"mm", b"mn\0").map(|row| row.unwrap().1).collect();
+    assert_eq!(rows.len(), if log_index > 0 { 2 } else { 0 });
+    assert!(rows.iter().all(|value| Some(value) == expected.as_ref()));
+    let removed = format!("filler{:03}", log_index % 50);
+    assert_eq!(txn.get(removed.as_bytes()).unwrap(), None);
+}
+
+fn write_twins(engine: &dyn Engine, log_index: u64) {
+    engine.wait_for_room().unwrap();
+    let mut txn = engine.write(log_index);
+    for key in TWINS {
+        txn.put(bytes(key), bytes(&log_index.to_string()));
+    }
+    for filler in 0..10 {
+        let key = format!("filler{:03}", (log_index * 7 + filler) % 50);
+        txn.put(key.into(), Bytes::from(vec![b'x'; 100]));
+    }
+    txn.delete(format!("filler{:03}", log_index % 50).into());
+    txn.commit();
+}
+
+#[test]
+fn readers_see_whole_batches_during_flushes_and_installations() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = DiskEngine::open(small(dir.path())).unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while !is_over.load(Relaxed) {
+                    let txn = engine.read();
+                    assert!(txn.log_index() >= last, "reads never go back");
+                    last = txn.log_index();
+                    check_twins(&*txn);
+                    thread::yield_now();
+                    check_twins(&*txn);
+                }
+            });
+        }
+        for log_index in 1..=1500 {
+            write_twins(&engine, log_index);
+            if log_index % 400 == 0 {
+                copy_state(&engine, &engine, 2000);
+            }
+        }
+        is_over.store(true, Relaxed);
+    });
+    assert_eq!(engine.flush().unwrap(), 1500);
+    let stats = engine.stats();
+    assert!(stats.flushes > 10, "{stats:?}");
+    assert!(stats.overlay_rows == 0 && stats.overlay_bytes == 0 && stats.disk_bytes > 0);
+    drop(engine);
+    let engine = DiskEngine::open(small(dir.path())).unwrap();
+    assert_eq!(engine.durable_index(), 1500);
+    check_twins(&*engine.read());
+}
+
+#[test]
+fn an_export_is_one_state_while_the_writer_goes_on() {
+    let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = DiskEngine::open(small(dir.path())).unwrap();
+    let other = DiskEngine::open(small(other_dir.path())).unwrap();
+    for log_index in 1..=100 {
+        write_twins(&engine, log_index);
+    }
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut log_index = 100;
+            while !is_over.load(Relaxed) {
+                log_index += 1;
+                write_twins(&engine, log_index);
+            }
+            log_index
+        });
+        let mut sent = 0;
+        for _ in 0..5 {
+            let log_index = copy_state(&engine, &other, 200);
+            assert!(log_index >= sent && log_index == other.read().log_index());
+            check_twins(&*other.read());
+            assert_eq!(other.durable_index(), log_index);
+            sent = log_index;
+        }
+        is_over.store(true, Relaxed);
+        assert!(writer.join().unwrap() > 100);
+    });
+}
+
+#[test]
+fn a_writer_without_room_waits_for_the_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = DiskEngine::open(small(dir.path())).unwrap();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    hook(&engine, move |_| {
+        let _ = may_go_on.lock().unwrap().recv();
+        Ok(())
+    });
+    let mut log_index = 0;
+    while engine.has_room() {
+        log_index += 1;
+        put(
+            &engine,
+            log_index,
+            &format!("{log_index}"),
+            &"x".repeat(500),
+        );
+        assert!(log_index < 1000);
+    }
+    let stats = engine.stats();
+    assert!(
+        stats.overlay_bytes >= 2 * (16 << 10) && stats.overlay_rows == log_index,
+        "{stats:?}"
+    );
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| engine.wait_for_room());
+        thread::sleep(Duration::from_millis(30));
+        assert!(!waiting.is_finished());
+        drop(go_on);
+        waiting.join().unwrap().unwrap();
+    });
+    assert!(engine.has_room());
+    let stats = engine.stats();
+    assert!(stats.stalls == 1 && stats.flushes >= 1, "{stats:?}");
+    assert_eq!(engine.flush().unwrap(), log_index);
+}
+
+#[test]
+fn level_0_stays_short_however_fast_loads_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = DiskEngine::open(DiskOptions {
+        overlay_bytes_max: 1,
+        ..small(dir.path())
+    })
+    .unwrap();
+    for log_index in 1..=120 {
+        write_twins(&engine, log_index);
+        assert!(
+            engine
+                .shared
+                .version
+                .load()
+                .tables
+                .generation
+                .level_0_runs()
+                <= 12
+        );
+    }
+    assert_eq!(engine.flush().unwrap(), 120);
+    check_twins(&*engine.read());
+}

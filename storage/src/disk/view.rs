@@ -1,0 +1,110 @@
+//! Consistent reads: what the engine consists of at a moment, and a look at it at one log index.
+//!
+//! A version never changes except that rows of newer log indexes appear in its active overlay. So a
+//! reader that keeps its version keeps its state, while flushes and installations go on.
+
+use super::generation::{RESERVED, Tables};
+use super::overlay::Overlay;
+use crate::error::StorageError;
+use crate::merge::{Changes, merge};
+use crate::txn::{ReadTxn, Rows};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The sources of rows, newest first.
+#[derive(Clone)]
+pub(super) struct Version {
+    /// Takes the batches.
+    pub(super) active: Arc<Overlay>,
+    /// Is being loaded into the tables.
+    pub(super) sealed: Option<Arc<Overlay>>,
+    /// Everything older.
+    pub(super) tables: Tables,
+}
+
+impl Version {
+    /// The tables at `log_index` and nothing above them.
+    pub(super) fn of_tables(tables: Tables, log_index: u64) -> Self {
+        Self {
+            active: Arc::new(Overlay::above(log_index)),
+            sealed: None,
+            tables,
+        }
+    }
+
+    /// This version with an empty overlay on top of the active one.
+    pub(super) fn sealed(&self) -> Self {
+        assert!(self.sealed.is_none(), "there are two overlays at most");
+        Self {
+            active: Arc::new(Overlay::above(self.active.last())),
+            sealed: Some(self.active.clone()),
+            tables: self.tables.clone(),
+        }
+    }
+}
+
+/// The state after one log index.
+pub(super) struct View {
+    version: Arc<Version>,
+    log_index: u64,
+}
+
+impl View {
+    /// The state after the last batch committed to `version`.
+    pub(super) fn latest(version: Arc<Version>) -> Self {
+        let log_index = version.active.last();
+        Self { version, log_index }
+    }
+
+    /// The sources of rows with `start <= key < end`, newest first.
+    pub(super) fn changes<'a>(&'a self, start: &[u8], end: &[u8]) -> Vec<Changes<'a>> {
+        let end = end.min(RESERVED);
+        if start >= end {
+            return Vec::new();
+        }
+        let Version {
+            active,
+            sealed,
+            tables,
+        } = &*self.version;
+        let mut sources = vec![active.changes(start, Some(end), self.log_index)];
+        sources.extend(
+            sealed
+                .iter()
+                .map(|sealed| sealed.changes(start, Some(end), self.log_index)),
+        );
+        sources.push(tables.changes(start, end));
+        sources
+    }
+}
+
+impl ReadTxn for View {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let Version {
+            active,
+            sealed,
+            tables,
+        } = &*self.version;
+        if let Some(change) = active.get(key, self.log_index) {
+            return Ok(change);
+        }
+        if let Some(change) = sealed
+            .as_ref()
+            .and_then(|sealed| sealed.get(key, self.log_index))
+        {
+            return Ok(change);
+        }
+        if key >= RESERVED {
+            return Ok(None);
+        }
+        tables.get(key)
+    }
+
+    fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a> {
+        merge(self.changes(start, end))
+    }
+
+    fn log_index(&self) -> u64 {
+        self.log_index
+    }
+}
