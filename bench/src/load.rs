@@ -1,0 +1,316 @@
+//! Runs one workload against one server or cluster and counts what comes back.
+//!
+//! Each thread has its own single-threaded runtime and its own share of the connections; threads
+//! meet only when all are connected and when all are done. Rounds begin until the window ends; then
+//! their replies are awaited, for at most `drain`, so that a stall at the end is seen and not cut
+//! off.
+//!
+//! Invariant: a run ends by itself: after warm-up, duration and drain, whatever the server does.
+//!
+//! This is a closed loop: a connection that waits sends nothing, so a stalled server is asked less,
+//! and percentiles show what these connections saw, not what clients that keep arriving would see.
+
+use crate::connection::{Connection, Shared, Window};
+use crate::control::SlotOwners;
+use crate::error::Failure;
+use crate::process::{Sample, Usage, Watched};
+use crate::stats::Tally;
+use crate::workload::{OwnedSlots, RoundEncoder, Verb, Workload, value_pool};
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::task::LocalSet;
+
+/// Longest that replies are awaited after the window, unless a plan says otherwise.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// Connections and requests per round while the key space is filled.
+const PRELOAD_CONNECTIONS: usize = 16;
+const PRELOAD_PIPELINE: usize = 64;
+/// Longest that filling the key space may take.
+const PRELOAD_MAX: Duration = Duration::from_secs(3_600);
+
+/// Everything that determines a run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Plan {
+    /// `host:port` of the server, or of any nodes of the cluster; at least one.
+    pub(crate) addresses: Vec<String>,
+    /// The requests.
+    pub(crate) workload: Workload,
+    /// Connections over all threads, at least one.
+    pub(crate) connections: usize,
+    /// Requests in a round, at least one.
+    pub(crate) pipeline: usize,
+    /// Threads, at most one per connection.
+    pub(crate) threads: usize,
+    /// Whether connections begin with `HELLO 3`.
+    pub(crate) resp3: bool,
+    /// Whether the owners of slots are asked for and redirects followed.
+    pub(crate) cluster: bool,
+    /// Whether connections begin with `READONLY`.
+    pub(crate) readonly: bool,
+    /// Replicas that a `WAIT` behind each round must name.
+    pub(crate) wait: Option<u32>,
+    /// Sent with AUTH.
+    #[serde(skip)]
+    pub(crate) password: Option<String>,
+    /// Time before counting begins.
+    pub(crate) warmup: Duration,
+    /// Length of the window in which rounds begin.
+    pub(crate) duration: Duration,
+    /// Longest that replies are awaited after the window.
+    pub(crate) drain: Duration,
+    /// Requests after which the window ends early.
+    pub(crate) requests: Option<u64>,
+    /// Start of all random sequences.
+    pub(crate) seed: u64,
+}
+
+/// What a run found.
+pub(crate) struct Outcome {
+    /// Counts and latencies.
+    pub(crate) tally: Tally,
+    /// What the watched processes and this one (`client`, last) used inside the window.
+    pub(crate) usage: Vec<Usage>,
+}
+
+impl Outcome {
+    /// Successful operations per second.
+    pub(crate) fn operations_per_second(&self) -> f64 {
+        let seconds = self.tally.elapsed().as_secs_f64();
+        if seconds > 0.0 {
+            self.tally.operations() as f64 / seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Runs `plan` and blocks until it is done; `watched` processes are sampled around the window.
+///
+/// Errors: no connection, or CLUSTER SLOTS not answered, at the start. Later trouble is counted.
+pub(crate) fn run(plan: &Plan, watched: &[Watched]) -> Result<Outcome, Failure> {
+    run_with_keys(plan, watched, false)
+}
+
+/// Writes every key of the workload's key space once.
+///
+/// Errors: as [`run`], and when any write failed.
+pub(crate) fn preload(plan: &Plan) -> Result<(), Failure> {
+    let keys = plan.workload.keys;
+    let fill = Plan {
+        workload: Workload {
+            verb: Verb::Set,
+            ..plan.workload.clone()
+        },
+        connections: PRELOAD_CONNECTIONS,
+        pipeline: PRELOAD_PIPELINE.min(1 + (1 << 20) / (plan.workload.value_bytes + 1)),
+        threads: 1,
+        readonly: false,
+        warmup: Duration::ZERO,
+        duration: PRELOAD_MAX,
+        requests: Some(keys),
+        ..plan.clone()
+    };
+    let outcome = run_with_keys(&fill, &[], true)?;
+    let (written, failed) = (outcome.tally.operations(), outcome.tally.failures());
+    if written < keys || failed > 0 {
+        return Err(Failure::new(format!(
+            "filling the key space: {written} of {keys} keys written, {failed} failures {:?}",
+            outcome.tally.errors
+        )));
+    }
+    Ok(())
+}
+
+fn run_with_keys(plan: &Plan, watched: &[Watched], in_order: bool) -> Result<Outcome, Failure> {
+    assert!(plan.threads >= 1 && plan.threads <= plan.connections && plan.pipeline >= 1);
+    std::thread::scope(|scope| {
+        let (ready_sender, ready) = mpsc::channel();
+        let mut workers = Vec::new();
+        for thread in 0..plan.threads {
+            let (window_sender, window) = mpsc::channel();
+            let ready_sender = ready_sender.clone();
+            let handle =
+                scope.spawn(move || worker(plan, thread, in_order, &ready_sender, &window));
+            workers.push((window_sender, handle));
+        }
+        drop(ready_sender);
+        for _ in 0..plan.threads {
+            // A worker that ends early drops its sender; its message came before.
+            ready
+                .recv()
+                .unwrap_or_else(|_| Err(Failure::new("a load thread ended early")))?;
+        }
+        let start = Instant::now() + plan.warmup;
+        let end = start + plan.duration;
+        let window = Window {
+            start,
+            end,
+            hard_end: end + plan.drain,
+        };
+        for (sender, _) in &workers {
+            sender
+                .send(window)
+                .map_err(|_| Failure::new("a load thread ended early"))?;
+        }
+        std::thread::sleep(plan.warmup);
+        let sample = || -> Vec<(&str, Sample)> {
+            let own = ("client", std::process::id());
+            let all = watched
+                .iter()
+                .map(|process| (process.name.as_str(), process.pid));
+            all.chain([own])
+                .map(|(name, pid)| (name, Sample::take(pid)))
+                .collect()
+        };
+        let before = sample();
+        let mut tally = Tally::new(start);
+        for (_, handle) in workers {
+            tally.merge(
+                &handle
+                    .join()
+                    .map_err(|_| Failure::new("a load thread failed"))??,
+            );
+        }
+        let elapsed = start.elapsed();
+        let operations = tally.operations();
+        let usage = before
+            .iter()
+            .zip(sample())
+            .map(|(&(name, before), (_, after))| {
+                Usage::between(name, before, after, operations, elapsed)
+            })
+            .collect();
+        Ok(Outcome { tally, usage })
+    })
+}
+
+/// One thread: connects, says so, and runs its connections in the window it is given.
+fn worker(
+    plan: &Plan,
+    thread: usize,
+    in_order: bool,
+    ready: &mpsc::Sender<Result<(), Failure>>,
+    window: &mpsc::Receiver<Window>,
+) -> Result<Tally, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let connections = match connect_all(plan, thread, in_order).await {
+            Ok(connections) => connections,
+            Err(failure) => {
+                let told = Failure::new(failure.to_string());
+                // The other side has gone only when another thread failed first.
+                drop(ready.send(Err(failure)));
+                return Err(told);
+            }
+        };
+        if ready.send(Ok(())).is_err() {
+            return Err(Failure::new("another load thread failed"));
+        }
+        let window = window
+            .recv()
+            .map_err(|_| Failure::new("another load thread failed to start"))?;
+        let shared = Shared {
+            window,
+            requests_left: Cell::new(plan.requests.map(|all| share(all, thread, plan.threads))),
+            tally: RefCell::new(Tally::new(window.start)),
+        };
+        drive_all(connections, shared).await
+    })
+}
+
+/// Runs the connections to their end on this thread.
+async fn drive_all(connections: Vec<Connection>, shared: Shared) -> Result<Tally, Failure> {
+    let shared = Rc::new(shared);
+    let runs: Vec<_> = connections
+        .into_iter()
+        .map(|connection| {
+            let shared = Rc::clone(&shared);
+            tokio::task::spawn_local(async move { connection.run(&shared).await })
+        })
+        .collect();
+    for run in runs {
+        run.await
+            .map_err(|error| Failure::new(format!("a connection's task failed: {error}")))?;
+    }
+    Rc::try_unwrap(shared)
+        .map(|shared| shared.tally.into_inner())
+        .map_err(|_| Failure::new("a connection outlived its run"))
+}
+
+/// Opens this thread's share of the connections, spread over the owners of slots.
+async fn connect_all(
+    plan: &Plan,
+    thread: usize,
+    in_order: bool,
+) -> Result<Vec<Connection>, Failure> {
+    let targets = targets(plan).await?;
+    if in_order && targets.len() > 1 {
+        return Err(Failure::new(
+            "keys can be loaded in order only where one node owns all slots",
+        ));
+    }
+    let plan = Rc::new(plan.clone());
+    let workload = Rc::new(plan.workload.clone());
+    let pool = value_pool(&plan.workload, plan.seed);
+    let sequence = in_order.then(|| Rc::new(Cell::new(0)));
+    let mut connections = Vec::new();
+    for index in (thread..plan.connections).step_by(plan.threads) {
+        let (node, owned) = &targets[index % targets.len()];
+        let seed = plan.seed.wrapping_mul(1_000_003).wrapping_add(index as u64);
+        let mut encoder = RoundEncoder::new(
+            Rc::clone(&workload),
+            seed,
+            Rc::clone(&pool),
+            sequence.clone(),
+            plan.wait,
+        );
+        encoder.restrict(owned.clone());
+        let connection = Connection::open(Rc::clone(&plan), node.clone(), encoder)
+            .await
+            .map_err(|error| Failure::new(format!("cannot use {node}: {error}")))?;
+        connections.push(connection);
+    }
+    Ok(connections)
+}
+
+/// The nodes to talk to, each with the slots it owns where that is a choice.
+async fn targets(plan: &Plan) -> Result<Vec<(String, Option<OwnedSlots>)>, Failure> {
+    if !plan.cluster {
+        return Ok(plan
+            .addresses
+            .iter()
+            .map(|address| (address.clone(), None))
+            .collect());
+    }
+    let mut last_error = String::from("no address given");
+    for address in &plan.addresses {
+        match SlotOwners::fetch(address, plan.password.as_deref()).await {
+            Ok(owners) => {
+                let slots = |node: &String| owners.slots_of(node).map(Into::into);
+                return Ok(owners
+                    .nodes
+                    .iter()
+                    .map(|node| (node.clone(), slots(node)))
+                    .collect());
+            }
+            Err(error) => last_error = format!("{address}: {error}"),
+        }
+    }
+    Err(Failure::new(format!(
+        "no node tells the owners of slots: {last_error}"
+    )))
+}
+
+/// The part of `all` that falls to one of `parts`; the parts add up to `all`.
+fn share(all: u64, part: usize, parts: usize) -> u64 {
+    let (part, parts) = (part as u64, parts as u64);
+    all / parts + u64::from(part < all % parts)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Counts and latencies of one run, and the small statistics over several runs.
+//!
+//! Every successful reply is one record of an HDR histogram, reads and writes apart. What was not a
+//! success is counted by what it was and never enters a histogram or the throughput.
+//!
+//! Units: latencies are recorded in nanoseconds and reported in microseconds.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Longest latency that is recorded exactly; longer ones count as this one.
+const LATENCY_MAX: Duration = Duration::from_secs(600);
+/// Kinds of error replies that are told apart; further kinds share one line.
+const ERROR_KINDS_MAX: usize = 16;
+/// Longest error text that is kept as the example of its kind, in bytes.
+const ERROR_TEXT_BYTES_MAX: usize = 200;
+
+/// Reads and writes are told apart, because each slows the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Answered with a value or null.
+    Read,
+    /// Acknowledged change.
+    Write,
+}
+
+/// How often one kind of error was seen, with one example.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ErrorKind {
+    /// Replies of this kind.
+    pub(crate) count: u64,
+    /// The text of the first.
+    pub(crate) example: String,
+}
+
+/// What the connections of one thread counted inside the measured window.
+pub(crate) struct Tally {
+    reads: Histogram<u64>,
+    writes: Histogram<u64>,
+    origin: Instant,
+    last_success: Instant,
+    /// Longest time without any success, on any connection of the thread.
+    pub(crate) longest_gap: Duration,
+    /// Successes in each second of the window.
+    pub(crate) per_second: Vec<u64>,
+    /// Reads that found no value (successes too).
+    pub(crate) misses: u64,
+    /// `MOVED` and `REDIRECT` replies.
+    pub(crate) redirects: u64,
+    /// Error replies and replies of a wrong type, by their first word.
+    pub(crate) errors: BTreeMap<String, ErrorKind>,
+    /// Writes whose WAIT named too few replicas.
+    pub(crate) wait_failed: u64,
+    /// Requests that were sent and whose connection ended, or the run, before their reply.
+    pub(crate) unanswered: u64,
+    /// Connections that broke or could not be made again.
+    pub(crate) connection_errors: u64,
+}
+
+impl Tally {
+    /// An empty tally for a window that begins at `origin`.
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            reads: new_histogram(),
+            writes: new_histogram(),
+            origin,
+            last_success: origin,
+            longest_gap: Duration::ZERO,
+            per_second: Vec::new(),
+            misses: 0,
+            redirects: 0,
+            errors: BTreeMap::new(),
+            wait_failed: 0,
+            unanswered: 0,
+            connection_errors: 0,
+        }
+    }
+
+    /// Records `count` replies that arrived at `now`, each `latency` after its request was sent.
+    pub(crate) fn record(&mut self, class: Class, latency: Duration, count: u64, now: Instant) {
+        if count == 0 {
+            return;
+        }
+        let nanoseconds = latency.min(LATENCY_MAX).as_nanos() as u64;
+        let histogram = match class {
+            Class::Read => &mut self.reads,
+            Class::Write => &mut self.writes,
+        };
+        histogram.saturating_record_n(nanoseconds, count);
+        self.longest_gap = self
+            .longest_gap
+            .max(now.saturating_duration_since(self.last_success));
+        self.last_success = self.last_success.max(now);
+        let second = now.saturating_duration_since(self.origin).as_secs() as usize;
+        if self.per_second.len() <= second {
+            self.per_second.resize(second + 1, 0);
+        }
+        self.per_second[second] += count;
+    }
+
+    /// Counts one error reply under its first word.
+    pub(crate) fn record_error(&mut self, text: &str) {
+        let word = text.split_whitespace().next().unwrap_or("empty");
+        let full = self.errors.len() >= ERROR_KINDS_MAX && !self.errors.contains_key(word);
+        let kind = if full { "(other)" } else { word };
+        let entry = self
+            .errors
+            .entry(kind.to_owned())
+            .or_insert_with(|| ErrorKind {
+                count: 0,
+                example: text.chars().take(ERROR_TEXT_BYTES_MAX).collect(),
+            });
+        entry.count += 1;
+    }
+
+    /// Adds what another thread counted in the same window.
+    ///
+    /// A gap is seen by one thread only, so with several threads the longest one is an upper bound.
+    pub(crate) fn merge(&mut self, other: &Tally) {
+        self.reads
+            .add(&other.reads)
+            .expect("all histograms have the same bounds");
+        self.writes
+            .add(&other.writes)
+            .expect("all histograms have the same bounds");
+        self.last_success = self.last_success.max(other.last_success);
+        self.longest_gap = self.longest_gap.max(other.longest_gap);
+        if self.per_second.len() < other.per_second.len() {
+            self.per_second.resize(other.per_second.len(), 0);
+        }
+        for (mine, theirs) in self.per_second.iter_mut().zip(&other.per_second) {
+            *mine += theirs;
+        }
+        self.misses += other.misses;
+        self.redirects += other.redirects;
+        for (kind, theirs) in &other.errors {
+            self.errors
+                .entry(kind.clone())
+                .and_modify(|mine| mine.count += theirs.count)
+                .or_insert_with(|| theirs.clone());
+        }
+        self.wait_failed += other.wait_failed;
+        self.unanswered += other.unanswered;
+        self.connection_errors += other.connection_errors;
+    }
+
+    /// Successful operations.
+    pub(crate) fn operations(&self) -> u64 {
+        self.reads.len() + self.writes.len()
+    }
+
+    /// Replies and requests that were no success.
+    pub(crate) fn failures(&self) -> u64 {
+        let errors: u64 = self.errors.values().map(|kind| kind.count).sum();
+        errors + self.redirects + self.wait_failed + self.unanswered
+    }
+
+    /// From the begin of the window to the last success.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.last_success - self.origin
+    }
+
+    /// Latencies of one class; `None` when it has no record.
+    pub(crate) fn latency(&self, class: Class) -> Option<Latency> {
+        Latency::of(match class {
+            Class::Read => &self.reads,
+            Class::Write => &self.writes,
+        })
+    }
+
+    /// Latencies of reads and writes together; `None` when there was no success.
+    pub(crate) fn latency_of_all(&self) -> Option<Latency> {
+        let mut all = self.reads.clone();
+        all.add(&self.writes)
+            .expect("all histograms have the same bounds");
+        Latency::of(&all)
+    }
+}
+
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX.as_nanos() as u64, 3)
+        .expect("the bounds are constants that the histogram accepts")
+}
+
+/// Percentiles of the time from sending a request to reading its reply, in microseconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    /// Replies recorded.
+    pub(crate) count: u64,
+    /// Arithmetic mean.
+    pub(crate) mean_us: f64,
+    /// Half of the replies were faster.
+    pub(crate) p50_us: f64,
+    /// 90 % of the replies were at most this slow.
+    pub(crate) p90_us: f64,
+    /// 99 %.
+    pub(crate) p99_us: f64,
+    /// 99.9 %.
+    pub(crate) p999_us: f64,
+    /// 99.99 %.
+    pub(crate) p9999_us: f64,
+    /// The slowest.
+    pub(crate) max_us: f64,
+}
+
+impl Latency {
+    fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+        (!histogram.is_empty()).then(|| Self {
+            count: histogram.len(),
+            mean_us: histogram.mean() / 1_000.0,
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            p9999_us: at(0.9999),
+            max_us: histogram.max() as f64 / 1_000.0,
+        })
+    }
+}
+
+/// The middle of several rounds, with their extremes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    /// The middle value, or the mean of the two middle ones.
+    pub(crate) median: f64,
+    /// The smallest.
+    pub(crate) min: f64,
+    /// The largest.
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// `None` when there are no values.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (&min, &max) = (sorted.first()?, sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            (sorted[middle - 1] + sorted[middle]) / 2.0
+        };
+        Some(Self { median, min, max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn percentiles_count_every_reply() {
+        let origin = Instant::now();
+        let mut tally = Tally::new(origin);
+        tally.record(Class::Read, MS, 99, origin + MS);
+        tally.record(Class::Write, 50 * MS, 1, origin + 51 * MS);
+        let all = tally.latency_of_all().unwrap();
+        assert_eq!((all.count, tally.operations()), (100, 100));
+        assert!((all.p50_us - 1_000.0).abs() < 2.0, "{all:?}");
+        assert!((all.p99_us - 1_000.0).abs() < 2.0, "{all:?}");
+        assert!((all.p999_us - 50_000.0).abs() < 100.0, "{all:?}");
+        assert_eq!(tally.latency(Class::Read).unwrap().count, 99);
+        assert_eq!(tally.latency(Class::Write).unwrap().count, 1);
+        assert_eq!((tally.longest_gap, tally.elapsed()), (50 * MS, 51 * MS));
+    }
+
+    #[test]
+    fn failures_are_no_operations() {
+        let mut tally = Tally::new(Instant::now());
+        tally.record_error("ERR first example");
+        tally.record_error("ERR second");
+        tally.record_error("");
+        tally.redirects = 2;
+        tally.wait_failed = 3;
+        tally.unanswered = 4;
+        assert_eq!((tally.operations(), tally.failures()), (0, 12));
+        assert_eq!(tally.errors["ERR"].count, 2);
+        assert_eq!(tally.errors["ERR"].example, "ERR first example");
+        assert_eq!(tally.latency_of_all(), None);
+    }
+
+    #[test]
+    fn kinds_of_errors_are_bounded() {
+        let mut tally = Tally::new(Instant::now());
+        for kind in 0..100 {
+            tally.record_error(&format!("E{kind} text"));
+        }
+        assert_eq!(tally.errors.len(), ERROR_KINDS_MAX + 1);
+        assert_eq!(tally.failures(), 100);
+    }
+
+    #[test]
+    fn threads_add_up() {
+        let origin = Instant::now();
+        let (mut one, mut two) = (Tally::new(origin), Tally::new(origin));
+        one.record(Class::Read, MS, 10, origin + MS);
+        two.record(Class::Read, MS, 5, origin + 1_500 * MS);
+        two.record_error("ERR x");
+        one.merge(&two);
+        assert_eq!(one.operations(), 15);
+        assert_eq!(one.per_second, [10, 5]);
+        assert_eq!(one.errors["ERR"].count, 1);
+        assert_eq!(one.elapsed(), 1_500 * MS);
+    }
+
+    #[test]
+    fn medians() {
+        let spread = |values: &[f64]| Spread::of(values.iter().copied());
+        assert_eq!(spread(&[]), None);
+        assert_eq!(
+            spread(&[3.0]),
+            Some(Spread {
+                median: 3.0,
+                min: 3.0,
+                max: 3.0
+            })
+        );
+        assert_eq!(
+            spread(&[9.0, 1.0, 4.0]),
+            Some(Spread {
+                median: 4.0,
+                min: 1.0,
+                max: 9.0
+            })
+        );
+        assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);
+    }
+}
