@@ -32,6 +32,8 @@ pub(super) struct SegmentHeader {
     pub(super) seq: u32,
     /// Where the records of the segment before this one end; 0 in segment 1.
     pub(super) previous_end: u32,
+    /// Length of the file when the segment was begun, in bytes.
+    pub(super) file_bytes: u64,
 }
 
 /// How a header reads.
@@ -49,6 +51,7 @@ impl SegmentHeader {
         let mut bytes = header(SEGMENT_MAGIC, self.log_id);
         bytes[24..28].copy_from_slice(&self.seq.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.previous_end.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
         seal_header(bytes)
     }
 
@@ -58,6 +61,7 @@ impl SegmentHeader {
                 log_id: u64_at(bytes, 16)?,
                 seq: u32_at(bytes, 24)?,
                 previous_end: u32_at(bytes, 28)?,
+                file_bytes: u64_at(bytes, 32)?,
             })
         })
     }
@@ -510,6 +514,7 @@ mod tests {
             log_id: KEY.0,
             seq: KEY.1,
             previous_end: 4096,
+            file_bytes: 8192,
         };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Valid(header));

@@ -28,6 +28,7 @@
 //! | log id | 16..24 | random, the same in all files |
 //! | segment number | 24..28 | from 1, without gaps; in `log.id` 0 |
 //! | previous end | 28..32 | where the records of the previous segment end |
+//! | file length | 32..40 | of this segment when it was begun; the file is never shorter |
 //! | checksum | 60..64 | CRC32C of bytes 0..60; bytes not named are 0 |
 //!
 //! | record | bytes | |

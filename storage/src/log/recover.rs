@@ -55,6 +55,7 @@ fn create(disk: &dyn Disk, names: &[String], segment_bytes: u64) -> Result<u64, 
             log_id,
             seq: FIRST_SEGMENT,
             previous_end: 0,
+            file_bytes: segment_bytes,
         };
         let mut start = header.encode().to_vec();
         let key = SegmentKey::new(log_id, FIRST_SEGMENT);

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::SEGMENT_BYTES_RANGE;
 use super::disk::{Disk, DiskFile, read_upto};
 use super::error::LogError;
 use super::format::{
@@ -178,6 +179,10 @@ impl OpenSegment {
                 format!("the file has {file_bytes} bytes"),
             ));
         }
+        // A file gets a segment's name when it is filled and synced.
+        if file_bytes < *SEGMENT_BYTES_RANGE.start() {
+            return Err(LogError::corrupt(seq, file_bytes, "the file was shortened"));
+        }
         let key = SegmentKey::new(log_id, seq);
         let mut segment = OpenSegment {
             seq,
@@ -203,6 +208,13 @@ impl OpenSegment {
                 ));
             }
             HeaderState::Valid(header) if header.seq == seq => {
+                if segment.file_bytes < header.file_bytes {
+                    return Err(LogError::corrupt(
+                        seq,
+                        segment.file_bytes,
+                        "the file was shortened",
+                    ));
+                }
                 if segment.has_checkpoint(&start)? {
                     segment.header = Some(header);
                 }

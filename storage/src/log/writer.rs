@@ -193,7 +193,7 @@ impl Writer {
                         };
                         places.push(self.record(shard.id, &body)?);
                     }
-                    sync_now |= self.sync == SyncPolicy::Always && !entries.is_empty();
+                    sync_now |= self.sync == SyncPolicy::Always;
                     self.entries_unsynced += entries.len() as u64;
                     if let Some(head) = entries.first() {
                         landings.push(Landing {
@@ -282,6 +282,7 @@ impl Writer {
             log_id: self.shared.log_id,
             seq,
             previous_end: self.segment.end,
+            file_bytes: self.segment_bytes,
         };
         let mut buffer = std::mem::take(&mut self.segment.buffer);
         buffer.extend_from_slice(&header.encode());

@@ -36,9 +36,9 @@ pub(super) enum Event {
         file: usize,
     },
     SyncDir,
-    /// The test called so many operations.
+    /// The test called everything up to this step.
     Called(usize),
-    /// The operation of this number was acknowledged.
+    /// Everything up to this step was acknowledged.
     Acked(usize),
 }
 
@@ -325,8 +325,8 @@ impl Replay {
                     self.durable.apply(&event);
                 }
             }
-            Event::Called(count) => self.called = *count,
-            Event::Acked(number) => self.acked = self.acked.max(*number + 1),
+            Event::Called(step) => self.called = *step,
+            Event::Acked(step) => self.acked = self.acked.max(*step),
         }
     }
 

@@ -1,8 +1,11 @@
 //! Tests of the whole log: against a model, on a disk that forgets, with damage, with threads.
 
 mod basic;
+mod crash;
 mod failure;
 mod memory_disk;
+mod model;
+mod rot;
 
 use std::io;
 use std::sync::{Arc, mpsc};
