@@ -1,18 +1,30 @@
 //! Kvorum: a Redis-protocol server whose acknowledged writes survive.
 //!
 //! Modules in reading order, from below: [`commands`] declares and implements every command;
-//! [`state_machine`] applies log entries, purely; the node's registries are [`config`],
-//! [`clients`], [`metrics`], [`slowlog`] and [`status`], seen by commands through [`node_control`].
+//! [`state_machine`] applies log entries, purely; [`raft`] replicates them; [`dispatch`] routes
+//! requests; [`net`] is clients' connections. The node's registries are [`config`], [`clients`],
+//! [`metrics`], [`slowlog`] and [`status`], seen by commands through [`node_control`]; [`server`]
+//! puts all of it together, and [`cli`] is the binary.
+//!
+//! Use only downwards: net -> dispatch -> raft -> state_machine -> commands -> storage, protocol.
 
+pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod commands;
 pub mod config;
+mod dispatch;
+mod error;
 pub mod limits;
 pub mod metrics;
+mod net;
 pub mod node_control;
+mod raft;
+mod random;
 pub mod redact;
+mod server;
 pub mod session;
 pub mod slowlog;
 pub mod state_machine;
 pub mod status;
+mod tasks;

@@ -2,10 +2,11 @@
 //! nothing of Raft's library, of sockets or of tasks.
 
 use crate::clients::ClientRegistry;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::slowlog::SlowLog;
-use crate::status::ClusterStatus;
+use crate::status::{ClusterStatus, RaftFigures};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use storage::log::LogStats;
@@ -51,6 +52,8 @@ pub enum Order {
     },
     /// RAFT.SNAPSHOT: make the state durable and let the log be purged.
     Snapshot,
+    /// RAFT.PEER: what a node that wants to join must know of this one.
+    Identify,
     /// SHUTDOWN: hand over, flush, exit.
     Shutdown,
 }
@@ -67,6 +70,8 @@ pub enum OrderDone {
     NodeId(u64),
     /// A log index.
     Index(u64),
+    /// A line of text.
+    Text(String),
 }
 
 /// The node a command runs on.
@@ -89,6 +94,14 @@ pub trait NodeControl: Send + Sync {
     fn key_counts(&self) -> Vec<(u8, KeyCounts)>;
     /// Milliseconds since 1970 of the last moment the state became durable.
     fn last_save_ms(&self) -> u64;
+    /// Figures of the Raft group that only INFO prints.
+    fn raft_figures(&self) -> RaftFigures {
+        RaftFigures::default()
+    }
+    /// The time.
+    fn clock(&self) -> &dyn Clock {
+        &SystemClock
+    }
     /// Carries out an administrative command, on any node (forwarded to the leader if need be).
     fn order(&self, order: Order) -> BoxFuture<'_, OrderResult>;
     /// How many other nodes have `log_index` on their disk, waiting until there are `count` of

@@ -5,6 +5,7 @@ use crate::commands::spec::CommandSpec;
 use protocol::Request;
 use protocol::encode::RespVersion;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What CLIENT REPLY asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,5 +95,53 @@ impl Session {
             closing: false,
             last_write_index: 0,
         }
+    }
+
+    /// Selects a database that exists.
+    pub fn select(&mut self, database: u8) {
+        self.database = database;
+        self.client.database.store(database, Ordering::Relaxed);
+    }
+
+    /// Changes the protocol of the replies, from this one on.
+    pub fn speak(&mut self, version: RespVersion) {
+        self.version = version;
+        let number = if version == RespVersion::Resp3 { 3 } else { 2 };
+        self.client.protocol_version.store(number, Ordering::Relaxed);
+    }
+
+    /// Opens a MULTI block.
+    pub fn begin_multi(&mut self) {
+        self.multi = Some(MultiBlock::default());
+        self.client.multi_commands.store(0, Ordering::Relaxed);
+    }
+
+    /// Queues a command in the open MULTI block, if there is one.
+    pub fn queue(&mut self, command: Queued) {
+        let Some(block) = &mut self.multi else { return };
+        let bytes = command.request.payload_bytes() as u64;
+        block.queued.push(command);
+        self.client.multi_commands.store(block.queued.len() as i64, Ordering::Relaxed);
+        self.client.multi_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Ends the MULTI block, if one is open, and forgets what was watched. EXEC calls it when it
+    /// is done, so that the commands it runs still count as inside the block.
+    pub fn end_multi(&mut self) {
+        self.multi = None;
+        self.client.multi_commands.store(-1, Ordering::Relaxed);
+        self.client.multi_bytes.store(0, Ordering::Relaxed);
+        self.forget_watched();
+    }
+
+    /// Whether a MULTI block is open or being executed.
+    pub fn in_multi(&self) -> bool {
+        self.client.multi_commands.load(Ordering::Relaxed) >= 0
+    }
+
+    /// Forgets the watched keys.
+    pub fn forget_watched(&mut self) {
+        self.watched.clear();
+        self.client.watched_keys.store(0, Ordering::Relaxed);
     }
 }

@@ -57,8 +57,14 @@ pub struct Member {
 impl Member {
     /// The 40 hexadecimal digits that CLUSTER commands print for it.
     pub fn cluster_name(&self, cluster_id: u64) -> String {
-        format!("{cluster_id:016x}{:024x}", self.id)
+        cluster_name(cluster_id, self.id)
     }
+}
+
+/// The 40 hexadecimal digits that CLUSTER commands print for a node; node 0 is the cluster itself,
+/// as `master_replid` prints it.
+pub fn cluster_name(cluster_id: u64, node_id: u64) -> String {
+    format!("{cluster_id:016x}{node_id:024x}")
 }
 
 /// A node's view of its Raft group.
@@ -120,6 +126,41 @@ pub struct ClusterStatus {
     pub append_requests_received: u64,
 }
 
+/// Figures of the Raft group that decide nothing and are only shown.
+#[derive(Clone, Debug, Default)]
+pub struct RaftFigures {
+    /// Term of the last entry of the log.
+    pub last_log_term: u64,
+    /// Term of the last snapshot built or installed (0: none).
+    pub snapshot_term: u64,
+    /// Bytes of that snapshot, as far as they are known.
+    pub snapshot_bytes: u64,
+    /// When it was made, in milliseconds since 1970 (0: none).
+    pub snapshot_ms: u64,
+    /// Whether a snapshot is being built or sent.
+    pub snapshot_building: bool,
+    /// Append requests received that carried entries.
+    pub append_requests_with_entries: u64,
+    /// Pieces of snapshots received.
+    pub snapshot_requests_received: u64,
+    /// Messages sent to peers since the start, of any kind.
+    pub peer_messages_sent: u64,
+    /// Messages received from peers since the start, of any kind.
+    pub peer_messages_received: u64,
+    /// Connections and messages of peers that were refused (other cluster, other node, damaged).
+    pub peers_refused: u64,
+    /// Commands that wait to be gathered into an entry.
+    pub proposals_waiting: u64,
+    /// Entries proposed and not yet committed.
+    pub entries_in_flight: u64,
+    /// Median of the commands in an entry.
+    pub group_commit_p50: u64,
+    /// 99th percentile of the commands in an entry.
+    pub group_commit_p99: u64,
+    /// Times a proposal had to wait because the state store had no room.
+    pub throttled: u64,
+}
+
 impl ClusterStatus {
     /// This node's own entry.
     pub fn this(&self) -> Option<&Member> {
@@ -134,6 +175,12 @@ impl ClusterStatus {
     /// A member by id.
     pub fn member(&self, id: u64) -> Option<&Member> {
         self.members.iter().find(|member| member.id == id)
+    }
+
+    /// All members but the leader; but this node when no leader is known.
+    pub fn replicas(&self) -> impl Iterator<Item = &Member> {
+        let leader_id = self.leader_id.unwrap_or(self.node_id);
+        self.members.iter().filter(move |member| member.id != leader_id)
     }
 
     /// How many voters the group has.

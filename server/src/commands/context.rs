@@ -4,9 +4,11 @@ use crate::commands::error::{CommandError, Failure};
 use crate::node_control::NodeControl;
 use crate::session::Session;
 use protocol::slot::key_slot;
+use std::cell::Cell;
 use storage::StorageError;
 use storage::key::UserKey;
 use storage::keyspace::{Loaded, Reader, Writer};
+use storage::limits::USER_KEY_BYTES_MAX;
 use storage::value::{Record, ValueKind};
 
 /// A connection's command: sees its session and the registries of the node.
@@ -38,12 +40,33 @@ pub struct ReadContext<'a> {
     pub clock_ms: u64,
     /// A random number (from the entry's seed when run from the log).
     pub random: u64,
+    /// Lookups that found their key, and those that did not.
+    pub found: Cell<(u64, u64)>,
 }
 
-impl ReadContext<'_> {
+impl<'a> ReadContext<'a> {
+    /// A context without lookups so far.
+    pub fn new(
+        reader: Reader<'a>,
+        database: u8,
+        databases: u16,
+        clock_ms: u64,
+        random: u64,
+    ) -> Self {
+        ReadContext { reader, database, databases, clock_ms, random, found: Cell::default() }
+    }
+
     /// The record of a key of the selected database, unless it is missing or overdue.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Record>, StorageError> {
-        self.reader.lookup(self.database, user_key(key))
+        let record = match key.len() {
+            ..=USER_KEY_BYTES_MAX => self.reader.lookup(self.database, user_key(key))?,
+            // Writes refuse such a key, so there is none.
+            _ => None,
+        };
+        let (hits, misses) = self.found.get();
+        let hit = u64::from(record.is_some());
+        self.found.set((hits + hit, misses + 1 - hit));
+        Ok(record)
     }
 
     /// The record of a key that must hold a string.

@@ -1,7 +1,10 @@
 //! The command table: every command there is, declared once.
 
+pub mod categories;
 pub mod context;
 pub mod error;
+pub mod expire;
+pub mod float80;
 pub mod glob;
 pub mod numbering;
 pub mod numbers;
@@ -42,3 +45,9 @@ pub fn lookup_subcommand(container: &'static CommandSpec, name: &[u8]) -> Option
 pub fn all() -> impl Iterator<Item = &'static CommandSpec> {
     TABLE.iter().flat_map(|group| group.iter())
 }
+
+#[cfg(test)]
+mod test_support;
+
+#[cfg(test)]
+mod tests;

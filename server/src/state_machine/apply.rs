@@ -176,13 +176,8 @@ impl Runner<'_, '_> {
     ) -> Outcome {
         let random = self.random.next_u64();
         let clock_ms = self.writer.now_ms();
-        let ctx = ReadContext {
-            reader: self.writer.reader(),
-            database,
-            databases: self.header.databases,
-            clock_ms,
-            random,
-        };
-        read(&ctx, request)
+        let databases = self.header.databases;
+        let reader = self.writer.reader();
+        read(&ReadContext::new(reader, database, databases, clock_ms, random), request)
     }
 }

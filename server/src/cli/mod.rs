@@ -1,0 +1,7 @@
+//! The command line: one binary, one subcommand for each thing one does with it.
+
+mod args;
+mod serve;
+mod tracing_setup;
+
+pub use args::run;

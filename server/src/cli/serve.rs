@@ -1,0 +1,256 @@
+//! `kvorum start`: opens the data directory, starts the node, serves until told to stop.
+
+use crate::cli::args::StartArgs;
+use crate::cli::tracing_setup;
+use crate::config::{AppendFsync, Settings, StorageEngine, Values};
+use crate::net::listener;
+use crate::node_control::Order;
+use crate::raft::NodeAddress;
+use crate::raft::applier::Machine;
+use crate::raft::bootstrap::Bootstrap;
+use crate::raft::duties;
+use crate::raft::identity::Identity;
+use crate::raft::node::{Leadership, Node};
+use crate::raft::peer_server::PeerServer;
+use crate::random::random_u64;
+use crate::server::Server;
+use openraft::async_runtime::WatchReceiver;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::disk::{DiskEngine, DiskOptions};
+use storage::log::{LogHooks, LogOptions, RaftLog, SyncPolicy};
+use storage::memory::MemoryEngine;
+use storage::txn::Engine;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code after a failure of the disk or of Raft: nothing is acknowledged any more.
+const EXIT_BROKEN: i32 = 70;
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(args: &StartArgs) -> ExitCode {
+    let flags = match args.settings() {
+        Ok(flags) => flags,
+        Err(error) => return fail(&error),
+    };
+    let settings = match Settings::from_sources(args.config.as_deref(), std::env::vars(), &flags) {
+        Ok(settings) => Arc::new(settings),
+        Err(error) => return fail(&error.to_string()),
+    };
+    if args.print_config {
+        print(&settings.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    tracing_setup::start(&settings);
+    let threads = settings.load().io_threads as usize;
+    let runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+        }
+    };
+    let served = runtime.and_then(|runtime| {
+        let served = runtime.block_on(serve(settings));
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        served
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the node stopped");
+            fail(&error.to_string())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
+fn fail(why: &str) -> ExitCode {
+    eprintln!("kvorum: {why}");
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stdout, reason = "the command line speaks to people")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+async fn serve(settings: Arc<Settings>) -> io::Result<()> {
+    let values = settings.load().clone();
+    let dir = Path::new(&values.data_dir);
+    std::fs::create_dir_all(dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+    let log = open_log(&values, dir)?;
+    let identity = Arc::new(Identity::open(dir, fresh_node_id())?);
+    let engine = open_engine(&values, dir)?;
+    let clients = listener::bind(&values.listen, values.tcp_backlog as u32).await?;
+    let (peer_host, peer_port) = values.peer_listen_address();
+    let peer_listen = format!("{peer_host}:{peer_port}");
+    let peers = listener::bind(&peer_listen, values.tcp_backlog as u32).await?;
+    let address = addresses(&values, clients.local_addr()?.port(), peers.local_addr()?.port());
+    let machine = Machine::open(engine.clone(), 0).map_err(io::Error::other)?;
+    let started = (identity.clone(), machine, log.clone(), address.clone());
+    let (identity_, machine, files, own) = started;
+    let node = Node::start(settings.clone(), identity_, machine, files, own).await?;
+    let bootstrap = Arc::new(Bootstrap::new(&settings, identity.clone()));
+    let (stop, shutdown) = (CancellationToken::new(), CancellationToken::new());
+    let server = Arc::new(Server::new(
+        settings.clone(),
+        node.clone(),
+        bootstrap.clone(),
+        stop.clone(),
+        shutdown.clone(),
+    ));
+    let peer_stop = CancellationToken::new();
+    let peer_server =
+        PeerServer { node: node.clone(), bootstrap: bootstrap.clone(), stop: peer_stop.clone() };
+    crate::tasks::spawn(peer_server.run(peers));
+    crate::tasks::spawn(listener::run(server.clone(), clients));
+    crate::tasks::spawn(server.clone().sample());
+    duties::start(&node, &bootstrap, &peer_stop);
+    crate::tasks::spawn(become_member(node.clone(), bootstrap, peer_stop.clone()));
+    crate::tasks::spawn(end_when_broken(node.clone()));
+    let version = env!("CARGO_PKG_VERSION");
+    let fsync = values.appendfsync.name();
+    tracing::info!(version, node = identity.node_id(), %address, fsync, "ready for clients");
+    wait_for_end(&shutdown).await?;
+    tracing::info!(node = identity.node_id(), "stopping");
+    let limit = Duration::from_secs(values.shutdown_timeout_s);
+    let stopped = tokio::time::timeout(limit, shut_down(&server, &peer_stop, &log)).await;
+    if stopped.is_err() {
+        tracing::warn!("not everything could be finished in time; the log keeps it");
+    }
+    Ok(())
+}
+
+/// Hands leadership over, answers what is in flight, makes everything durable.
+async fn shut_down(server: &Arc<Server>, peer_stop: &CancellationToken, log: &RaftLog) {
+    let others = server.node.status().voters() > 1;
+    if server.node.leadership() == Leadership::Here && others {
+        let order = server.node.order(Order::TransferLeader { to: None });
+        // Without it the others elect a leader by themselves, only later.
+        drop(tokio::time::timeout(Duration::from_millis(1500), order).await);
+    }
+    server.stop.cancel();
+    for _ in 0..100 {
+        if server.clients.count() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    server.clients.kill_all();
+    peer_stop.cancel();
+    if let Err(error) = server.node.shared.raft.shutdown().await {
+        tracing::warn!(%error, "raft did not stop cleanly");
+    }
+    let (engine, log) = (server.node.shared.machine.engine.clone(), log.clone());
+    let closed = crate::tasks::blocking(move || {
+        let flushed = engine.flush().map_err(io::Error::other);
+        log.close().and(flushed)
+    })
+    .await;
+    match closed {
+        Ok(index) => tracing::info!(index, "the state is on disk"),
+        Err(error) => tracing::warn!(%error, "the state was not flushed; the log keeps it"),
+    }
+}
+
+async fn wait_for_end(shutdown: &CancellationToken) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = shutdown.cancelled() => {}
+    }
+    Ok(())
+}
+
+async fn become_member(node: Node, bootstrap: Arc<Bootstrap>, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        joined = bootstrap.run(&node) => {
+            if let Err(error) = joined {
+                tracing::error!(%error, "this node cannot become a member");
+                std::process::exit(EXIT_BROKEN);
+            }
+        }
+    }
+}
+
+/// Ends the process when Raft has failed for good (a failed disk, a broken invariant): what was
+/// acknowledged is safe, and nothing more is.
+async fn end_when_broken(node: Node) {
+    let mut metrics = node.shared.raft.metrics();
+    loop {
+        let state = metrics.borrow_watched().running_state.clone();
+        if let Err(error) = state {
+            if matches!(error, openraft::errors::Fatal::Stopped) {
+                return;
+            }
+            tracing::error!(%error, "replication failed for good; the process ends");
+            std::process::exit(EXIT_BROKEN);
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn open_log(values: &Values, dir: &Path) -> io::Result<RaftLog> {
+    let hooks = LogHooks {
+        on_slow_sync: Some(Arc::new(|took| {
+            tracing::warn!(ms = took.as_millis() as u64, "slow fsync of the log");
+        })),
+        on_failure: Some(Arc::new(|error| {
+            tracing::error!(%error, "the log failed; the process ends, nothing more is acknowledged");
+            std::process::exit(EXIT_BROKEN);
+        })),
+    };
+    let options = LogOptions {
+        segment_bytes: values.log_segment_bytes,
+        cache_bytes_max: values.log_cache_bytes as usize,
+        sync: match values.appendfsync {
+            AppendFsync::Always => SyncPolicy::Always,
+            AppendFsync::Everysec => SyncPolicy::EverySecond,
+        },
+        hooks,
+        ..LogOptions::new(dir.join("log"))
+    };
+    RaftLog::open(options).map_err(io::Error::other)
+}
+
+fn open_engine(values: &Values, dir: &Path) -> io::Result<Arc<dyn Engine>> {
+    match values.storage_engine {
+        StorageEngine::Memory => Ok(Arc::new(MemoryEngine::new())),
+        StorageEngine::Fjall => {
+            let options = DiskOptions {
+                overlay_bytes_max: values.overlay_bytes,
+                cache_bytes: values.cache_bytes,
+                ..DiskOptions::new(dir.join("state"))
+            };
+            Ok(Arc::new(DiskEngine::open(options).map_err(io::Error::other)?))
+        }
+    }
+}
+
+/// A short id for a new node: people type it. The chance that a cluster's nodes share one is
+/// checked when a node joins.
+fn fresh_node_id() -> u64 {
+    (random_u64() >> 33).max(1)
+}
+
+/// Where this node is told to be reached.
+fn addresses(values: &Values, client_port: u16, peer_port: u16) -> NodeAddress {
+    let client = match values.advertise.is_empty() {
+        true => {
+            let (host, _) = crate::raft::split_address(&values.listen);
+            format!("{host}:{client_port}")
+        }
+        false => values.advertise.clone(),
+    };
+    let (host, _) = crate::raft::split_address(&client);
+    NodeAddress { client, peer: format!("{host}:{peer_port}") }
+}

@@ -1,0 +1,73 @@
+//! CLIENT LIST and INFO: one line for each client.
+//!
+//! ```text
+//! > CLIENT INFO
+//! id=7 addr=127.0.0.1:5022 laddr=127.0.0.1:6379 fd=9 name= age=3 idle=0 flags=N db=0 ...
+//! ```
+
+use super::{ADMIN, PLAIN};
+use crate::clients::{Client, ClientKind};
+use crate::commands::context::SessionContext;
+use crate::commands::numbers::parse_i64;
+use crate::commands::spec::{Arity, CommandSpec, Run};
+use crate::commands::words::{SYNTAX, is_word, printable};
+use protocol::{Reply, Request};
+use std::sync::Arc;
+
+pub(super) const INFO: CommandSpec = CommandSpec {
+    name: "info",
+    syntax: "CLIENT INFO",
+    summary: "Describes this connection.",
+    since: "6.2.0",
+    arity: Arity::Exactly(2),
+    run: Run::Session(info),
+    ..PLAIN
+};
+
+pub(super) const LIST: CommandSpec = CommandSpec {
+    name: "list",
+    syntax: "CLIENT LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+    summary: "Describes connections.",
+    since: "2.4.0",
+    arity: Arity::AtLeast(2),
+    run: Run::Session(list),
+    ..ADMIN
+};
+
+fn info(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
+    describe(ctx, std::slice::from_ref(&ctx.session.client))
+}
+
+fn list(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
+    match selected(ctx, args) {
+        Ok(clients) => describe(ctx, &clients),
+        Err(refused) => refused,
+    }
+}
+
+fn selected(ctx: &SessionContext<'_>, args: &Request) -> Result<Vec<Arc<Client>>, Reply> {
+    let registry = ctx.node.clients();
+    match (args.get(2), args.len()) {
+        (None, _) => Ok(registry.list()),
+        (Some(option), 4) if is_word(option, "type") => {
+            let name = args.arg(3);
+            let wrong = || Reply::error(format!("ERR Unknown client type '{}'", printable(name)));
+            let kind = ClientKind::parse(name).ok_or_else(wrong)?;
+            Ok(registry.list().into_iter().filter(|client| client.kind() == kind).collect())
+        }
+        (Some(option), 4..) if is_word(option, "id") => {
+            let ids = (3..args.len()).map(|at| parse_i64(args.arg(at)));
+            let ids: Option<Vec<i64>> = ids.collect();
+            let ids = ids.ok_or_else(|| Reply::error("ERR Invalid client ID"))?;
+            let known = ids.into_iter().filter_map(|id| registry.get(u64::try_from(id).ok()?));
+            Ok(known.collect())
+        }
+        _ => Err(SYNTAX),
+    }
+}
+
+fn describe(ctx: &SessionContext<'_>, clients: &[Arc<Client>]) -> Reply {
+    let now_ms = ctx.node.clock().unix_ms();
+    let lines: String = clients.iter().map(|client| client.describe(now_ms) + "\n").collect();
+    Reply::Verbatim(*b"txt", lines.into())
+}

@@ -1,0 +1,43 @@
+//! DEL and UNLINK: remove keys. Both do the same here: a removal never takes long.
+//!
+//! ```text
+//! > MSET one 1 two 2
+//! OK
+//! > DEL one two three
+//! 2
+//! ```
+
+use crate::commands::context::WriteContext;
+use crate::commands::error::Outcome;
+use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
+use protocol::{Reply, Request};
+
+pub(super) const DEL: CommandSpec = CommandSpec {
+    name: "del",
+    syntax: "DEL key [key ...]",
+    summary: "Removes keys and returns how many there were.",
+    group: Group::Generic,
+    since: "1.0.0",
+    arity: Arity::AtLeast(2),
+    flags: Flags::WRITE,
+    keys: Keys::Range { first: 1, last: -1, step: 1 },
+    run: Run::Write { check: no_check, apply: del },
+    ..CommandSpec::TEMPLATE
+};
+
+pub(super) const UNLINK: CommandSpec = CommandSpec {
+    name: "unlink",
+    syntax: "UNLINK key [key ...]",
+    since: "4.0.0",
+    flags: Flags::WRITE.and(Flags::FAST),
+    ..DEL
+};
+
+fn del(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
+    let mut removed = 0;
+    for key in args.iter().skip(1) {
+        let loaded = ctx.load(key)?;
+        removed += i64::from(ctx.writer.remove(loaded)?);
+    }
+    Ok(Reply::Integer(removed))
+}

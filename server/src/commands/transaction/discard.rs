@@ -1,0 +1,31 @@
+//! DISCARD: drops the block and forgets what was watched.
+//!
+//! ```text
+//! > MULTI
+//! OK
+//! > DISCARD
+//! OK
+//! ```
+
+use super::PLAIN;
+use crate::commands::context::SessionContext;
+use crate::commands::spec::{Arity, CommandSpec, Run};
+use protocol::{Reply, Request};
+
+pub(super) const DISCARD: CommandSpec = CommandSpec {
+    name: "discard",
+    syntax: "DISCARD",
+    summary: "Discards a transaction.",
+    since: "2.0.0",
+    arity: Arity::Exactly(1),
+    run: Run::Session(discard),
+    ..PLAIN
+};
+
+fn discard(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
+    if ctx.session.multi.is_none() {
+        return Reply::error("ERR DISCARD without MULTI");
+    }
+    ctx.session.end_multi();
+    Reply::OK
+}

@@ -1,0 +1,188 @@
+//! From requests to replies: small named checks in order, then a route by the type of the command.
+//!
+//! A pipeline's requests are taken in order. Neighbouring writes become one submission to group
+//! commit, neighbouring reads share one read barrier and one version of the data; whatever changes
+//! kind waits for what is before it. So replies keep the order of requests, and a read sees every
+//! write before it on its connection.
+
+mod checks;
+mod route;
+mod transaction;
+
+use crate::clients::Client;
+use crate::commands::context::{NodeContext, SessionContext};
+use crate::commands::spec::{CommandSpec, Run};
+use crate::metrics::CommandOutcome;
+use crate::net::outgoing::Outgoing;
+use crate::server::Server;
+use crate::session::Session;
+use crate::slowlog::SlowCommand;
+use protocol::{Reply, Request};
+use std::io;
+use std::sync::Arc;
+
+/// A request that passed the checks.
+pub(crate) struct Checked {
+    pub(crate) spec: &'static CommandSpec,
+    pub(crate) request: Request,
+}
+
+/// What requests wait together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reads,
+    Scans,
+    Writes,
+}
+
+/// Executes requests in order and adds their replies.
+pub(crate) async fn execute(
+    server: &Arc<Server>,
+    session: &mut Session,
+    requests: impl Iterator<Item = Request>,
+    outgoing: &mut Outgoing,
+) -> io::Result<()> {
+    let mut run = Pending { kind: Kind::Reads, requests: Vec::new() };
+    for request in requests {
+        if session.closing {
+            break;
+        }
+        let checked = checks::check(server, session, request);
+        let checked = match checked {
+            Ok(checked) => checked,
+            Err(reply) => {
+                run.finish(server, session, outgoing).await?;
+                outgoing.add(session, &reply);
+                continue;
+            }
+        };
+        let kind = match checked.spec.run {
+            Run::Read(_) => Some(Kind::Reads),
+            Run::Scan(_) => Some(Kind::Scans),
+            Run::Write { .. } => Some(Kind::Writes),
+            Run::Session(_) | Run::Node(_) | Run::Exec | Run::Watch | Run::Container => None,
+        };
+        match kind {
+            Some(kind) => {
+                if run.kind != kind || run.is_full() {
+                    run.finish(server, session, outgoing).await?;
+                    run.kind = kind;
+                }
+                run.requests.push(checked);
+            }
+            None => {
+                run.finish(server, session, outgoing).await?;
+                let reply = single(server, session, &checked).await;
+                outgoing.add(session, &reply);
+                outgoing.flush_if_full(session).await?;
+            }
+        }
+    }
+    run.finish(server, session, outgoing).await
+}
+
+/// Requests that wait to be executed together.
+struct Pending {
+    kind: Kind,
+    requests: Vec<Checked>,
+}
+
+/// Requests and bytes of one run at most: it becomes one submission.
+const RUN_REQUESTS_MAX: usize = 1024;
+
+impl Pending {
+    fn is_full(&self) -> bool {
+        self.requests.len() >= RUN_REQUESTS_MAX
+    }
+
+    async fn finish(
+        &mut self,
+        server: &Arc<Server>,
+        session: &mut Session,
+        outgoing: &mut Outgoing,
+    ) -> io::Result<()> {
+        if self.requests.is_empty() {
+            return Ok(());
+        }
+        let requests = std::mem::take(&mut self.requests);
+        pause(server, session, self.kind == Kind::Writes).await;
+        let started = crate::clock::monotonic_ns();
+        match self.kind {
+            Kind::Reads => route::reads(server, session, &requests, started, outgoing).await?,
+            Kind::Scans => route::scans(server, session, requests, started, outgoing).await?,
+            Kind::Writes => {
+                let replies = route::writes(server, session, &requests).await;
+                for (checked, reply) in requests.iter().zip(replies) {
+                    record(server, session, checked, &reply, started);
+                    outgoing.add(session, &reply);
+                }
+            }
+        }
+        outgoing.flush_if_full(session).await
+    }
+}
+
+/// Executes a command that is neither a plain read nor a plain write.
+async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) -> Reply {
+    let started = crate::clock::monotonic_ns();
+    let reply = match checked.spec.run {
+        Run::Session(handler) => {
+            handler(&mut SessionContext { session, node: &**server }, &checked.request)
+        }
+        Run::Node(handler) => {
+            let context = NodeContext { session, node: &**server };
+            handler(context, &checked.request).await
+        }
+        Run::Exec => {
+            pause(server, session, true).await;
+            transaction::exec(server, session).await
+        }
+        Run::Watch => transaction::watch(server, session, &checked.request).await,
+        Run::Container | Run::Read(_) | Run::Scan(_) | Run::Write { .. } => {
+            Reply::error("ERR this command cannot run here")
+        }
+    };
+    record(server, session, checked, &reply, started);
+    reply
+}
+
+/// Holds a client back while CLIENT PAUSE is on.
+async fn pause(server: &Server, session: &Session, is_write: bool) {
+    if server.clients.paused_until(is_write, crate::clock::unix_ms()).is_none() {
+        return;
+    }
+    server.metrics.blocked_clients.increment();
+    session.client.is_blocked.store(true, std::sync::atomic::Ordering::Relaxed);
+    server.clients.wait_unpaused(is_write, &crate::clock::SystemClock).await;
+    session.client.is_blocked.store(false, std::sync::atomic::Ordering::Relaxed);
+    server.metrics.blocked_clients.decrement();
+}
+
+/// Counts a command that ran, and keeps it if it was slow.
+fn record(
+    server: &Server,
+    session: &Session,
+    checked: &Checked,
+    reply: &Reply,
+    started_ns: u64,
+) {
+    let values = server.settings.load();
+    let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
+    let outcome = match reply.is_error() {
+        true => CommandOutcome::Failed,
+        false => CommandOutcome::Ok,
+    };
+    server.metrics.record(checked.spec, nanos, outcome, values.latency_tracking);
+    let threshold_us = values.slowlog_log_slower_than_us;
+    let micros = nanos / 1000;
+    if threshold_us >= 0 && micros >= threshold_us as u64 && !is_hidden(checked.spec) {
+        let unix_ms = crate::clock::unix_ms();
+        let client: &Client = &session.client;
+        let command = SlowCommand { request: &checked.request, unix_ms, micros, client };
+        server.slowlog.record(command, threshold_us, values.slowlog_max_len);
+    }
+}
+
+fn is_hidden(spec: &CommandSpec) -> bool {
+    spec.flags.has(crate::commands::spec::Flags::SKIP_SLOWLOG)
+}

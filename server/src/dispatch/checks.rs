@@ -1,0 +1,187 @@
+//! What every request passes before it runs, in Redis's order: known, arity, authenticated, not
+//! removed, keys short enough, syntax of writes, and queued when a MULTI block is open.
+
+use crate::commands::error::CommandError;
+use crate::commands::spec::{CommandSpec, Flags, Run};
+use crate::commands::{self, numbering};
+use crate::dispatch::{Checked, route};
+use crate::limits::{MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
+use crate::server::Server;
+use crate::session::{Queued, Session};
+use protocol::{Reply, Request};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Checks a request. `Err` is its reply: an error, or `+QUEUED`.
+pub(super) fn check(
+    server: &Server,
+    session: &mut Session,
+    request: Request,
+) -> Result<Checked, Reply> {
+    let known = find(&request).and_then(|spec| {
+        session.client.note_command(spec, crate::clock::unix_ms());
+        arity(spec, &request)?;
+        Ok(spec)
+    });
+    let spec = match known {
+        Ok(spec) => spec,
+        Err(reply) => return Err(refuse(server, session, None, reply)),
+    };
+    let allowed = authenticated(session, spec)
+        .and_then(|()| serving(server, spec))
+        .and_then(|()| in_multi(session, spec));
+    if let Err(reply) = allowed {
+        return Err(refuse(server, session, Some(spec), reply));
+    }
+    if server.clients.has_monitors() && !spec.flags.has(Flags::SKIP_MONITOR) && spec.name != "exec" {
+        let unix_us = crate::clock::Clock::unix_us(&crate::clock::SystemClock);
+        let address = &session.client.address;
+        server.clients.monitor_feed(unix_us, session.database, address, &request);
+    }
+    if session.multi.is_some() && !runs_inside_multi(spec) {
+        return Err(queue(server, session, spec, request));
+    }
+    if let Err(error) = keys(spec, &request).and_then(|()| syntax(spec, &request)) {
+        return Err(refuse(server, session, Some(spec), error.into()));
+    }
+    Ok(Checked { spec, request })
+}
+
+/// Notes a refusal: a MULTI block with one is not executed.
+fn refuse(
+    server: &Server,
+    session: &mut Session,
+    spec: Option<&'static CommandSpec>,
+    reply: Reply,
+) -> Reply {
+    if let Some(spec) = spec {
+        server.metrics.record_rejected(spec);
+    }
+    if let Some(multi) = &mut session.multi {
+        multi.refused = true;
+    }
+    reply
+}
+
+/// The command or subcommand that a request names.
+fn find(request: &Request) -> Result<&'static CommandSpec, Reply> {
+    let Some(spec) = commands::lookup(request.arg(0)) else {
+        return Err(unknown_command(request));
+    };
+    if spec.subcommands.is_empty() {
+        return Ok(spec);
+    }
+    let Some(name) = request.get(1) else {
+        return match spec.run {
+            // COMMAND alone is a command.
+            Run::Container => Err(CommandError::Arity(spec.name).into()),
+            _ => Ok(spec),
+        };
+    };
+    commands::lookup_subcommand(spec, name).ok_or_else(|| unknown_subcommand(spec, name))
+}
+
+fn unknown_command(request: &Request) -> Reply {
+    let mut args = String::new();
+    for arg in request.iter().skip(1) {
+        if args.len() >= 128 {
+            break;
+        }
+        let shown = &arg[..arg.len().min(128 - args.len())];
+        args.push_str(&format!("'{}' ", String::from_utf8_lossy(shown)));
+    }
+    let name = request.arg(0);
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    Reply::error(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+}
+
+fn unknown_subcommand(spec: &CommandSpec, name: &[u8]) -> Reply {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    let container = spec.name.to_uppercase();
+    Reply::error(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+}
+
+fn arity(spec: &'static CommandSpec, request: &Request) -> Result<(), Reply> {
+    match spec.arity.accepts(request.len()) {
+        true => Ok(()),
+        false => Err(CommandError::Arity(numbering::full_name(numbering::number(spec))).into()),
+    }
+}
+
+fn authenticated(session: &Session, spec: &CommandSpec) -> Result<(), Reply> {
+    match session.authenticated || spec.flags.has(Flags::NO_AUTH) {
+        true => Ok(()),
+        false => Err(Reply::error("NOAUTH Authentication required.")),
+    }
+}
+
+/// A node that was removed from its cluster says so to whoever wants data.
+fn serving(server: &Server, spec: &CommandSpec) -> Result<(), Reply> {
+    let wants_data = match spec.run {
+        Run::Read(_) | Run::Scan(_) | Run::Write { .. } | Run::Exec | Run::Watch => true,
+        Run::Session(_) | Run::Node(_) | Run::Container => false,
+    };
+    match wants_data && server.bootstrap.identity.state().removed {
+        true => Err(Reply::error("CLUSTERDOWN This node was removed from its cluster")),
+        false => Ok(()),
+    }
+}
+
+fn in_multi(session: &Session, spec: &CommandSpec) -> Result<(), Reply> {
+    match session.multi.is_some() && spec.flags.has(Flags::NO_MULTI) && !runs_inside_multi(spec) {
+        true => Err(Reply::error("ERR Command not allowed inside a transaction")),
+        false => Ok(()),
+    }
+}
+
+/// Commands that act at once although a MULTI block is open.
+fn runs_inside_multi(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// Every key must fit the store.
+fn keys(spec: &CommandSpec, request: &Request) -> Result<(), CommandError> {
+    if !matches!(spec.run, Run::Write { .. }) {
+        return Ok(());
+    }
+    let mut fits = true;
+    spec.keys.positions(request, |position| {
+        fits &= request
+            .get(position)
+            .is_none_or(|key| key.len() <= storage::limits::USER_KEY_BYTES_MAX);
+    });
+    if fits { Ok(()) } else { Err(CommandError::KeyTooLong) }
+}
+
+fn syntax(spec: &CommandSpec, request: &Request) -> Result<(), CommandError> {
+    match spec.run {
+        Run::Write { check, .. } => check(request),
+        _ => Ok(()),
+    }
+}
+
+/// Queues a command of a MULTI block, or redirects it.
+fn queue(
+    server: &Server,
+    session: &mut Session,
+    spec: &'static CommandSpec,
+    request: Request,
+) -> Reply {
+    if let Err(error) = keys(spec, &request) {
+        return refuse(server, session, Some(spec), error.into());
+    }
+    if let Some(redirect) = route::redirect(server, session, spec, &request) {
+        return refuse(server, session, Some(spec), redirect);
+    }
+    let bytes = request.payload_bytes() as u64;
+    let Some(multi) = &mut session.multi else { return Reply::error("ERR no MULTI block is open") };
+    if multi.queued.len() >= MULTI_COMMANDS_MAX
+        || session.client.multi_bytes.load(Relaxed) + bytes > MULTI_BYTES_MAX as u64
+    {
+        let reply = Reply::error("ERR the MULTI block is too large");
+        return refuse(server, session, Some(spec), reply);
+    }
+    multi.queued.push(Queued { spec, request });
+    session.client.multi_bytes.fetch_add(bytes, Relaxed);
+    session.client.multi_commands.store(multi.queued.len() as i64, Relaxed);
+    Reply::simple("QUEUED")
+}

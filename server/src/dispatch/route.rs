@@ -1,0 +1,219 @@
+//! Where a read or write is served: here, by the leader, or by the client asking elsewhere.
+
+use crate::commands::error::Outcome;
+use crate::commands::spec::{CommandSpec, Run};
+use crate::config::{FollowerReads, FollowerWrites};
+use crate::dispatch::{Checked, record};
+use crate::limits::READ_INDEX_ANSWER_WAIT;
+use crate::net::outgoing::Outgoing;
+use crate::raft::NodeAddress;
+use crate::raft::error::ReplicationError;
+use crate::raft::node::Leadership;
+use crate::server::{Server, View};
+use crate::session::Session;
+use crate::state_machine::entry::encode_command;
+use bytes::BytesMut;
+use protocol::{Reply, Request, key_slot};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Replicates a run of writes as one submission.
+pub(super) async fn writes(
+    server: &Server,
+    session: &mut Session,
+    requests: &[Checked],
+) -> Vec<Reply> {
+    let redirects = server.settings.load().follower_writes == FollowerWrites::Redirect;
+    if redirects && let Leadership::At(_, leader) = known_leader(server).await {
+        let moved = |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
+        return requests.iter().map(moved).collect();
+    }
+    let mut operations = BytesMut::new();
+    for checked in requests {
+        encode_command(session.database, &checked.request, &mut operations);
+    }
+    server.metrics.writes_processed.add(requests.len() as u64);
+    match replicate(server, operations.freeze(), requests.len() as u32).await {
+        Ok((index, replies)) => {
+            session.last_write_index = index;
+            replies
+        }
+        Err(error) => vec![Reply::from(error); requests.len()],
+    }
+}
+
+/// Replicates encoded operations, and counts how that went.
+pub(super) async fn replicate(
+    server: &Server,
+    operations: bytes::Bytes,
+    count: u32,
+) -> Result<(u64, Vec<Reply>), ReplicationError> {
+    let outcome = server.node.write(operations, count).await;
+    let count = u64::from(count);
+    match &outcome {
+        Ok(_) | Err(ReplicationError::NotLeader | ReplicationError::NotServing(_)) => {}
+        Err(ReplicationError::NoLeader) => server.metrics.requests_held.add(count),
+        Err(ReplicationError::Overloaded) => server.metrics.requests_overloaded.add(count),
+        Err(ReplicationError::OutcomeUnknown(_)) => server.metrics.outcomes_unknown.add(count),
+    }
+    outcome
+}
+
+/// Answers a run of reads from one version of the data.
+pub(super) async fn reads(
+    server: &Arc<Server>,
+    session: &mut Session,
+    requests: &[Checked],
+    started_ns: u64,
+    outgoing: &mut Outgoing,
+) -> io::Result<()> {
+    let view = match prepare(server, session, requests).await {
+        Ok(view) => view,
+        Err(replies) => {
+            for (checked, reply) in requests.iter().zip(replies) {
+                record(server, session, checked, &reply, started_ns);
+                outgoing.add(session, &reply);
+            }
+            return Ok(());
+        }
+    };
+    server.metrics.reads_processed.add(requests.len() as u64);
+    for checked in requests {
+        let reply = read(server, &view, session.database, checked);
+        record(server, session, checked, &reply, started_ns);
+        outgoing.add(session, &reply);
+        outgoing.flush_if_full(session).await?;
+    }
+    Ok(())
+}
+
+/// As [`reads`], beside the connections' threads, for commands that walk many keys.
+pub(super) async fn scans(
+    server: &Arc<Server>,
+    session: &mut Session,
+    requests: Vec<Checked>,
+    started_ns: u64,
+    outgoing: &mut Outgoing,
+) -> io::Result<()> {
+    let view = match prepare(server, session, &requests).await {
+        Ok(view) => view,
+        Err(replies) => {
+            for (checked, reply) in requests.iter().zip(replies) {
+                record(server, session, checked, &reply, started_ns);
+                outgoing.add(session, &reply);
+            }
+            return Ok(());
+        }
+    };
+    server.metrics.reads_processed.add(requests.len() as u64);
+    let view = Arc::new(view);
+    for checked in requests {
+        let (server_, view, database) = (server.clone(), view.clone(), session.database);
+        let (reply, checked) = crate::tasks::blocking(move || {
+            let reply = read(&server_, &view, database, &checked);
+            (reply, checked)
+        })
+        .await;
+        record(server, session, &checked, &reply, started_ns);
+        outgoing.add(session, &reply);
+        outgoing.flush_if_full(session).await?;
+    }
+    Ok(())
+}
+
+/// Runs one read command on a version of the data.
+pub(super) fn read(server: &Server, view: &View, database: u8, checked: &Checked) -> Reply {
+    let (Run::Read(handler) | Run::Scan(handler)) = checked.spec.run else {
+        return Reply::error("ERR this command cannot run here");
+    };
+    let databases = server.settings.load().databases as u16;
+    let context = view.context(database, databases);
+    let outcome: Outcome = handler(&context, &checked.request);
+    let (hits, misses) = context.found.get();
+    server.metrics.keyspace_hits.add(hits);
+    server.metrics.keyspace_misses.add(misses);
+    outcome.unwrap_or_else(Reply::from)
+}
+
+/// A version of the data that these reads may be answered from; `Err`: their replies.
+async fn prepare(
+    server: &Server,
+    session: &Session,
+    requests: &[Checked],
+) -> Result<View, Vec<Reply>> {
+    let asks_elsewhere =
+        server.settings.load().follower_reads == FollowerReads::Redirect && !session.readonly;
+    if asks_elsewhere && let Leadership::At(_, leader) = known_leader(server).await {
+        let moved = |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
+        return Err(requests.iter().map(moved).collect());
+    }
+    match current_view(server, session).await {
+        Ok(view) => Ok(view),
+        Err(reply) => Err(vec![reply; requests.len()]),
+    }
+}
+
+/// The version of the data that this session may read now: linearizable, or what is applied here
+/// if the session or the node's settings say so (but never older than the session's own writes).
+pub(super) async fn current_view(server: &Server, session: &Session) -> Result<View, Reply> {
+    let stale = session.readonly
+        || (server.settings.load().follower_reads == FollowerReads::Stale
+            && matches!(server.node.leadership(), Leadership::At(..) | Leadership::Unknown));
+    let ready = if stale {
+        server.node.wait_applied(session.last_write_index, READ_INDEX_ANSWER_WAIT).await
+    } else {
+        server.metrics.read_barriers.increment();
+        server.node.read_barrier().await.map(|_| ())
+    };
+    ready.map_err(Reply::from)?;
+    server.view().map_err(|error| Reply::error(format!("IOERR {error}")))
+}
+
+/// MOVED or REDIRECT for a command of a MULTI block that could not be served here in the end.
+pub(super) fn redirect(
+    server: &Server,
+    session: &Session,
+    spec: &'static CommandSpec,
+    request: &Request,
+) -> Option<Reply> {
+    let values = server.settings.load();
+    let elsewhere = match spec.run {
+        Run::Write { .. } => values.follower_writes == FollowerWrites::Redirect,
+        Run::Read(_) | Run::Scan(_) => {
+            values.follower_reads == FollowerReads::Redirect && !session.readonly
+        }
+        Run::Session(_) | Run::Node(_) | Run::Exec | Run::Watch | Run::Container => false,
+    };
+    match server.node.leadership() {
+        Leadership::At(_, leader) if elsewhere => {
+            Some(moved(server, session, request, spec, &leader))
+        }
+        Leadership::At(..) | Leadership::Here | Leadership::Unknown => None,
+    }
+}
+
+/// Who leads, waiting for an election to end.
+async fn known_leader(server: &Server) -> Leadership {
+    let hold = Duration::from_millis(server.settings.load().request_hold_ms);
+    server.node.wait_for_leader(Instant::now() + hold).await
+}
+
+fn moved(
+    server: &Server,
+    session: &Session,
+    request: &Request,
+    spec: &CommandSpec,
+    leader: &NodeAddress,
+) -> Reply {
+    server.metrics.requests_redirected.increment();
+    if session.redirect_capable {
+        return Reply::error(format!("REDIRECT {}", leader.client));
+    }
+    let mut slot = None;
+    spec.keys.positions(request, |position| {
+        slot = slot.or_else(|| request.get(position).map(key_slot));
+    });
+    Reply::error(format!("MOVED {} {}", slot.unwrap_or(0), leader.client))
+}

@@ -1,0 +1,163 @@
+//! One client's connection: reads all it can, executes the pipeline, writes the replies at once.
+
+use crate::clients::MonitorFeed;
+use crate::dispatch;
+use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES};
+use crate::net::outgoing::Outgoing;
+use crate::server::Server;
+use crate::session::Session;
+use bytes::BytesMut;
+use protocol::{ProtocolError, Request, ScanLimits, Scanner};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+
+/// Serves a client until it leaves, is killed, or the node stops.
+pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: SocketAddr) {
+    let local = stream.local_addr().map_or_else(|_| String::new(), |local| local.to_string());
+    let now_ms = crate::clock::unix_ms();
+    let descriptor = stream.as_raw_fd();
+    let client = server.clients.register(remote.to_string(), local, descriptor, now_ms);
+    let authenticated = server.settings.load().requirepass.is_empty();
+    let (read, write) = stream.into_split();
+    let connection = Connection {
+        session: Session::new(client.clone(), authenticated),
+        outgoing: Outgoing::new(server.clone(), write),
+        server: server.clone(),
+        read,
+        scanner: Scanner::new(),
+        buffer: BytesMut::new(),
+        monitor: None,
+    };
+    tokio::select! {
+        () = client.killed().cancelled() => {}
+        ended = connection.run() => {
+            if let Err(error) = ended {
+                tracing::debug!(client = client.id, %error, "connection ended");
+            }
+        }
+    }
+    server.clients.remove(client.id);
+}
+
+struct Connection {
+    server: Arc<Server>,
+    session: Session,
+    read: OwnedReadHalf,
+    outgoing: Outgoing,
+    scanner: Scanner,
+    buffer: BytesMut,
+    monitor: Option<MonitorFeed>,
+}
+
+/// What woke a connection that waited.
+enum Event {
+    Bytes(usize),
+    Line(bytes::Bytes),
+    Idle,
+    Stop,
+}
+
+impl Connection {
+    async fn run(mut self) -> io::Result<()> {
+        let mut requests: Vec<Request> = Vec::new();
+        loop {
+            let broken = self.scan(&mut requests);
+            if !requests.is_empty() {
+                let batch = requests.drain(..);
+                dispatch::execute(&self.server, &mut self.session, batch, &mut self.outgoing)
+                    .await?;
+                if self.session.closing {
+                    return self.outgoing.flush(&self.session).await;
+                }
+                if self.session.monitor && self.monitor.is_none() {
+                    self.monitor = self.session.client.take_monitor_feed();
+                } else if !self.session.monitor {
+                    self.monitor = None;
+                }
+                if broken.is_none() {
+                    // More may be whole already; replies wait for it up to a batch.
+                    self.outgoing.flush_if_full(&self.session).await?;
+                    continue;
+                }
+            }
+            if let Some(error) = broken {
+                error.encode(&mut self.outgoing.buffer);
+                self.server.metrics.record_error("ERR");
+                return self.outgoing.flush(&self.session).await;
+            }
+            self.outgoing.flush(&self.session).await?;
+            match self.wait().await? {
+                Event::Bytes(0) | Event::Idle | Event::Stop => return Ok(()),
+                Event::Bytes(bytes) => {
+                    self.session.client.total_input_bytes.fetch_add(bytes as u64, Relaxed);
+                    self.server.metrics.net_input_bytes.add(bytes as u64);
+                }
+                Event::Line(line) => {
+                    self.outgoing.buffer.extend_from_slice(&line);
+                    self.outgoing.flush(&self.session).await?;
+                }
+            }
+        }
+    }
+
+    /// Takes the whole requests of a batch off the buffer. Before AUTH it takes one at a time,
+    /// because AUTH changes the limits for what follows.
+    fn scan(&mut self, requests: &mut Vec<Request>) -> Option<ProtocolError> {
+        let values = self.server.settings.load();
+        let (limits, count_max) = if self.session.authenticated {
+            let mut limits = ScanLimits::authenticated(values.proto_max_bulk_bytes as usize);
+            limits.query_buffer_bytes_max = values.client_query_buffer_bytes as usize;
+            (limits, PIPELINE_BATCH_REQUESTS)
+        } else {
+            (ScanLimits::unauthenticated(), 1)
+        };
+        while requests.len() < count_max {
+            match self.scanner.next(&mut self.buffer, &limits) {
+                Ok(Some(request)) => requests.push(request),
+                Ok(None) => break,
+                Err(error) => return Some(error),
+            }
+        }
+        self.session.client.input_bytes.store(self.buffer.len() as u64, Relaxed);
+        None
+    }
+
+    /// Waits for bytes, a line to monitor, the idle time or the end of the node.
+    async fn wait(&mut self) -> io::Result<Event> {
+        let idle = Duration::from_secs(self.server.settings.load().timeout_s);
+        let stop = self.server.stop.clone();
+        if self.buffer.is_empty() && self.buffer.capacity() > READ_CHUNK_BYTES {
+            // Memory of a large request is not kept while the client is idle.
+            self.buffer = BytesMut::new();
+        }
+        let monitor = async {
+            match &mut self.monitor {
+                Some(feed) => feed.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (read, buffer) = (&mut self.read, &mut self.buffer);
+        let bytes = async {
+            // Room is made only when there is something to read: idle clients cost no buffer.
+            read.readable().await?;
+            if buffer.capacity() == buffer.len() {
+                buffer.reserve(READ_CHUNK_BYTES);
+            }
+            read.read_buf(buffer).await
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(Event::Stop),
+            bytes = bytes => Ok(Event::Bytes(bytes?)),
+            line = monitor => Ok(line.map_or(Event::Stop, Event::Line)),
+            () = tokio::time::sleep(idle), if idle > Duration::ZERO => Ok(Event::Idle),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Accepts clients: the limit of clients, protected mode, socket options.
+
+use crate::net::connection;
+use crate::server::Server;
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Binds a listener at `host:port`, with the pending connections that the kernel may hold.
+pub(crate) async fn bind(address: &str, backlog: u32) -> io::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no such address");
+    for address in addresses {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(backlog)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(io::Error::new(failed.kind(), format!("{address}: {failed}")))
+}
+
+/// Accepts clients until the node stops.
+pub(crate) async fn run(server: Arc<Server>, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            () = server.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, remote)) => accept(&server, stream, remote),
+            Err(error) => {
+                // Out of descriptors, most likely: give connections time to end.
+                tracing::warn!(%error, "a client could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn accept(server: &Arc<Server>, stream: TcpStream, remote: SocketAddr) {
+    let values = server.settings.load();
+    server.metrics.connections_received.increment();
+    let refusal = if server.clients.count() as u64 >= values.maxclients {
+        Some("-ERR max number of clients reached\r\n")
+    } else if values.protected_mode && values.requirepass.is_empty() && !remote.ip().is_loopback() {
+        Some(PROTECTED)
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        server.metrics.connections_rejected.increment();
+        crate::tasks::spawn(refuse(stream, refusal));
+        return;
+    }
+    let keepalive = Duration::from_secs(values.tcp_keepalive_s);
+    if let Err(error) = set_options(&stream, keepalive) {
+        tracing::debug!(%error, "a client went away at once");
+        return;
+    }
+    crate::tasks::spawn(connection::serve(server.clone(), stream, remote));
+}
+
+fn set_options(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if keepalive > Duration::ZERO {
+        // As Redis: three probes, spread over the last third of the time.
+        let third = (keepalive / 3).max(Duration::from_secs(1));
+        let keepalive =
+            TcpKeepalive::new().with_time(keepalive).with_interval(third).with_retries(3);
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(())
+}
+
+async fn refuse(mut stream: TcpStream, why: &'static str) {
+    // The client is refused whether or not it hears the reason.
+    drop(tokio::time::timeout(Duration::from_secs(1), stream.write_all(why.as_bytes())).await);
+}
+
+const PROTECTED: &str = "-DENIED Kvorum is running in protected mode because protected mode is \
+enabled and no password is set for the default user. In this mode connections are only accepted \
+from the loopback interface. If you want to connect from external computers, you may adopt one of \
+the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET \
+protected-mode no' from the loopback interface by connecting from the same host the server is \
+running, however MAKE SURE it is not publicly accessible from internet if you do so. 2) Set a \
+password with 'CONFIG SET requirepass', and use it in your clients.\r\n";

@@ -1,0 +1,95 @@
+//! Replies on their way to one client: gathered, written at once, bounded.
+//!
+//! A pipeline's replies are one write. Replies beyond a batch are written before more are made, so
+//! a client that does not read holds up only itself; a client whose replies exceed the output
+//! limits is closed.
+
+use crate::config::OutputLimit;
+use crate::limits::REPLY_BATCH_BYTES;
+use crate::server::Server;
+use crate::session::{ReplyMode, Session};
+use bytes::BytesMut;
+use protocol::{Reply, encode};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+
+/// The writing half of a connection.
+pub(crate) struct Outgoing {
+    server: Arc<Server>,
+    write: OwnedWriteHalf,
+    /// Encoded replies that are not written yet.
+    pub(crate) buffer: BytesMut,
+}
+
+impl Outgoing {
+    pub(crate) fn new(server: Arc<Server>, write: OwnedWriteHalf) -> Self {
+        Outgoing { server, write, buffer: BytesMut::new() }
+    }
+
+    /// Adds a reply, unless the client asked for none.
+    pub(crate) fn add(&mut self, session: &mut Session, reply: &Reply) {
+        if let Reply::Error(text) = reply {
+            self.server.metrics.record_error(text);
+        }
+        match session.reply_mode {
+            ReplyMode::On => encode(reply, session.version, &mut self.buffer),
+            ReplyMode::Off => {}
+            ReplyMode::SkipNext => session.reply_mode = ReplyMode::SkipThis,
+            ReplyMode::SkipThis => session.reply_mode = ReplyMode::On,
+        }
+    }
+
+    /// Writes when a batch is full.
+    pub(crate) async fn flush_if_full(&mut self, session: &Session) -> io::Result<()> {
+        if self.buffer.len() >= REPLY_BATCH_BYTES { self.flush(session).await } else { Ok(()) }
+    }
+
+    /// Writes everything.
+    pub(crate) async fn flush(&mut self, session: &Session) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.buffer.len() as u64;
+        let limit = self.server.settings.load().client_output_limits.normal;
+        session.client.output_bytes.store(bytes, Relaxed);
+        let written = match self.check(bytes, limit) {
+            Err(error) => Err(error),
+            Ok(None) => self.write.write_all(&self.buffer).await,
+            Ok(Some(wait)) => {
+                let write = self.write.write_all(&self.buffer);
+                tokio::time::timeout(wait, write).await.unwrap_or_else(|_| Err(too_much()))
+            }
+        };
+        if let Err(error) = &written
+            && error.kind() == io::ErrorKind::OutOfMemory
+        {
+            self.server.metrics.output_limit_disconnections.increment();
+        }
+        written?;
+        session.client.output_bytes.store(0, Relaxed);
+        session.client.total_output_bytes.fetch_add(bytes, Relaxed);
+        self.server.metrics.net_output_bytes.add(bytes);
+        match self.buffer.capacity() > 2 * REPLY_BATCH_BYTES {
+            true => self.buffer = BytesMut::new(),
+            false => self.buffer.clear(),
+        }
+        Ok(())
+    }
+
+    /// Whether so many bytes may wait, and for how long.
+    fn check(&self, bytes: u64, limit: OutputLimit) -> io::Result<Option<Duration>> {
+        if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
+            return Err(too_much());
+        }
+        let soft = limit.soft_bytes > 0 && bytes > limit.soft_bytes;
+        Ok(soft.then(|| Duration::from_secs(limit.soft_seconds)))
+    }
+}
+
+fn too_much() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "the client's replies exceed its output limit")
+}

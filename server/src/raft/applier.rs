@@ -1,0 +1,278 @@
+//! Applies committed entries to the state store: openraft's state machine.
+//!
+//! Each entry is one batch of the store, with the applied log id, the membership and the time in
+//! it, and becomes visible as a whole; replies leave only after that. The store numbers batches by
+//! Raft's log index plus one (Raft's library counts from 0, and 0 means "nothing" in the store).
+//! A snapshot is a consistent view that is streamed while writes go on.
+
+use crate::limits::APPLY_INLINE_BYTES_MAX;
+use crate::raft::codec::Wire;
+use crate::raft::types::*;
+use crate::state_machine::{AppliedState, apply};
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use storage::StorageError;
+use storage::meta;
+use storage::snapshot::{SnapshotSink, SnapshotSource};
+use storage::txn::{Engine, ReadTxn};
+use tokio::sync::{Notify, watch};
+
+/// The index a log id has in the store: counted from 1.
+pub(crate) fn store_index(log_id: &LogId) -> u64 {
+    log_id.index + 1
+}
+
+/// What the applier shares with the rest of the node.
+pub(crate) struct Machine {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) shard: u16,
+    applied: watch::Sender<AppliedState>,
+    membership: Mutex<StoredMembership>,
+    /// The earliest deadline set since it was last looked for; u64::MAX: none.
+    pub(crate) next_deadline_ms: AtomicU64,
+    /// Rung when `next_deadline_ms` moved to an earlier time.
+    pub(crate) deadline_moved: Notify,
+    /// Keys removed because they were overdue, since the start.
+    pub(crate) expired_keys: AtomicU64,
+    /// Snapshots built, and received, since the start.
+    pub(crate) snapshots_created: AtomicU64,
+    pub(crate) snapshots_received: AtomicU64,
+    /// Whether a snapshot is being received now.
+    pub(crate) snapshot_receiving: AtomicBool,
+}
+
+impl Machine {
+    /// Takes up the state of a store where it was left.
+    pub(crate) fn open(engine: Arc<dyn Engine>, shard: u16) -> Result<Arc<Self>, StorageError> {
+        let (state, membership) = load(&*engine.read(), shard)?;
+        Ok(Arc::new(Machine {
+            engine,
+            shard,
+            applied: watch::Sender::new(state),
+            membership: Mutex::new(membership),
+            next_deadline_ms: AtomicU64::new(0),
+            deadline_moved: Notify::new(),
+            expired_keys: AtomicU64::new(0),
+            snapshots_created: AtomicU64::new(0),
+            snapshots_received: AtomicU64::new(0),
+            snapshot_receiving: AtomicBool::new(false),
+        }))
+    }
+
+    /// What was applied last.
+    pub(crate) fn applied(&self) -> AppliedState {
+        *self.applied.borrow()
+    }
+
+    /// Follows what is applied.
+    pub(crate) fn watch_applied(&self) -> watch::Receiver<AppliedState> {
+        self.applied.subscribe()
+    }
+
+    /// Applies one entry in one batch.
+    fn apply_entry(&self, entry: &Entry) -> Result<Applied, StorageError> {
+        let log_index = store_index(&entry.log_id);
+        let last = self.applied();
+        let mut txn = self.engine.write(log_index);
+        let mut state = AppliedState { term: term_of(&entry.log_id), log_index, ..last };
+        let mut outcome = crate::state_machine::Applied::default();
+        match &entry.payload {
+            EntryPayload::Blank => {}
+            EntryPayload::Normal(proposal) => {
+                let applied = apply(&mut *txn, self.shard, last.now_ms, &proposal.0)?;
+                (outcome, state.now_ms) = applied;
+            }
+            EntryPayload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(entry.log_id), membership.clone());
+                meta::set_membership(&mut *txn, self.shard, stored.to_bytes());
+                *self.membership.lock() = stored;
+            }
+        }
+        state.store(&mut *txn, self.shard);
+        txn.commit();
+        self.applied.send_replace(state);
+        self.expired_keys.fetch_add(outcome.expired, Ordering::Relaxed);
+        if let Some(deadline_ms) = outcome.earliest_deadline_ms
+            && self.next_deadline_ms.fetch_min(deadline_ms, Ordering::AcqRel) > deadline_ms
+        {
+            self.deadline_moved.notify_one();
+        }
+        Ok(Applied { log_index, replies: outcome.replies })
+    }
+
+    fn install(&self, meta: &SnapshotMeta, sink: Box<dyn SnapshotSink>) -> io::Result<()> {
+        let log_index = meta.last_log_id.as_ref().map_or(0, store_index);
+        sink.finish(log_index).map_err(io::Error::other)?;
+        let loaded = load(&*self.engine.read(), self.shard).map_err(io::Error::other)?;
+        let (state, membership) = loaded;
+        if state.log_index != log_index {
+            return Err(io::Error::other("a snapshot does not hold the log index it names"));
+        }
+        *self.membership.lock() = membership;
+        self.applied.send_replace(state);
+        self.next_deadline_ms.store(0, Ordering::Release);
+        self.deadline_moved.notify_one();
+        self.snapshots_received.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A view of the state now, as a snapshot; None while nothing is applied.
+    fn view(&self) -> Result<Option<Snapshot>, StorageError> {
+        let source = self.engine.export()?;
+        let (state, last_membership) = load(source.view(), self.shard)?;
+        if state.log_index == 0 {
+            return Ok(None);
+        }
+        let last_log_id = Some(log_id(state.term, state.log_index - 1));
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Sending(source) }))
+    }
+}
+
+/// What a store says was applied to it.
+fn load(
+    txn: &dyn ReadTxn,
+    shard: u16,
+) -> Result<(AppliedState, StoredMembership), StorageError> {
+    let state = AppliedState::load(txn, shard)?;
+    let membership = match meta::membership(txn, shard)? {
+        Some(row) => StoredMembership::from_bytes(row)
+            .map_err(|error| StorageError::Corrupt(format!("membership: {error}")))?,
+        None => StoredMembership::default(),
+    };
+    Ok((state, membership))
+}
+
+/// The data of a snapshot, on its way out or in.
+pub(crate) enum SnapshotData {
+    /// A view to be streamed to a peer.
+    Sending(Box<dyn SnapshotSource>),
+    /// A state received whole, not yet switched to.
+    Received(Box<dyn SnapshotSink>),
+}
+
+impl SnapshotData {
+    /// The next chunk of a view.
+    pub(crate) fn next_chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
+        match self {
+            SnapshotData::Sending(source) => source.next_chunk(bytes_max),
+            SnapshotData::Received(_) => {
+                Err(StorageError::Snapshot("a received snapshot is not sent on".to_owned()))
+            }
+        }
+    }
+}
+
+/// openraft's state machine.
+pub(crate) struct Applier {
+    pub(crate) machine: Arc<Machine>,
+}
+
+impl Applier {
+    /// Waits while the store has no room, so that memory stays bounded.
+    async fn wait_for_room(&self) -> io::Result<()> {
+        if self.machine.engine.has_room() {
+            return Ok(());
+        }
+        let engine = self.machine.engine.clone();
+        crate::tasks::blocking(move || engine.wait_for_room()).await.map_err(io::Error::other)
+    }
+
+    /// Applies an entry, on this thread when it is short.
+    async fn apply_one(&self, entry: Entry) -> io::Result<Applied> {
+        let bytes = match &entry.payload {
+            EntryPayload::Normal(proposal) => proposal.0.len(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        };
+        if bytes <= APPLY_INLINE_BYTES_MAX {
+            return self.machine.apply_entry(&entry).map_err(io::Error::other);
+        }
+        let machine = self.machine.clone();
+        let applied = crate::tasks::blocking(move || machine.apply_entry(&entry)).await;
+        applied.map_err(io::Error::other)
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Applier {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let state = self.machine.applied();
+        let last = (state.log_index > 0).then(|| log_id(state.term, state.log_index - 1));
+        Ok((last, self.machine.membership.lock().clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            self.wait_for_room().await?;
+            let applied = self.apply_one(entry).await?;
+            if let Some(responder) = responder {
+                responder.send(applied);
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(Builder { machine: self.machine.clone() })
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { machine: self.machine.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
+        let sink = match snapshot {
+            SnapshotData::Received(sink) => sink,
+            // At a start openraft may offer the node its own state: it is already there.
+            SnapshotData::Sending(_) => return Ok(()),
+        };
+        let (machine, meta) = (self.machine.clone(), meta.clone());
+        crate::tasks::blocking(move || machine.install(&meta, sink)).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        self.machine.view().map_err(io::Error::other)
+    }
+}
+
+/// Builds a snapshot: takes a view, and makes the state durable up to it, so that the log before
+/// it can go.
+pub(crate) struct Builder {
+    machine: Arc<Machine>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let machine = self.machine.clone();
+        crate::tasks::blocking(move || {
+            let snapshot = machine.view().map_err(io::Error::other)?;
+            let snapshot = snapshot.ok_or_else(|| io::Error::other("nothing is applied yet"))?;
+            let needed = snapshot.meta.last_log_id.as_ref().map_or(0, store_index);
+            let durable = machine.engine.flush().map_err(io::Error::other)?;
+            if durable < needed {
+                let why = format!("state is durable up to {durable}, not up to {needed}");
+                return Err(io::Error::other(why));
+            }
+            machine.snapshots_created.fetch_add(1, Ordering::Relaxed);
+            Ok(snapshot)
+        })
+        .await
+    }
+}

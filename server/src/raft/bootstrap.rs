@@ -1,0 +1,334 @@
+//! How a node becomes a member: forms a cluster alone, forms one with others, or joins one.
+//!
+//! Forming with others (`--bootstrap-expect`): every node asks all addresses of its list who they
+//! are. When as many as expected have met, the one with the lowest id asks the others for a pledge,
+//! and forms the cluster when all have given it. A node gives one pledge at a time and keeps it on
+//! disk; an initiator that is refused takes its pledges back and tries again later. So whatever the
+//! order of starts, restarts and crashes, one cluster is formed, and a node whose initiator
+//! crashed waits for it to come back.
+//!
+//! Joining (`--join`): the node asks any member, which passes the request to the leader; the leader
+//! invites the node (it pledges itself to the cluster), replicates to it as a learner until it has
+//! caught up, then makes it a voter.
+
+use crate::limits::{ORDER_WAIT, VOTE_ANSWER_WAIT};
+use crate::net::probe::probe;
+use crate::raft::codec::{CodecError, Wire};
+use crate::raft::frame::{Frame, Kind};
+use crate::raft::identity::{Identity, Pledge};
+use crate::raft::node::Node;
+use crate::raft::peer_link::PeerLink;
+use crate::raft::types::*;
+use crate::random::{random_id, random_u64};
+use bytes::{Bytes, BytesMut};
+use openraft::async_runtime::WatchReceiver;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Pause between two attempts.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Introduction {
+    /// Its id.
+    pub(crate) node_id: u64,
+    /// Its cluster, 0 when it is not yet a member of one.
+    pub(crate) cluster_id: u64,
+    /// Where it is reached.
+    pub(crate) address: NodeAddress,
+}
+
+impl Introduction {
+    /// The text of RAFT.PEER's reply.
+    pub(crate) fn to_text(&self) -> String {
+        let Introduction { node_id, cluster_id, address } = self;
+        format!("1 {cluster_id} {node_id} {} {}", address.client, address.peer)
+    }
+
+    /// Reads the text of RAFT.PEER's reply.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let ["1", cluster_id, node_id, client, peer] = words[..] else { return None };
+        Some(Introduction {
+            node_id: node_id.parse().ok()?,
+            cluster_id: cluster_id.parse().ok()?,
+            address: NodeAddress { client: client.to_owned(), peer: peer.to_owned() },
+        })
+    }
+}
+
+impl Wire for Introduction {
+    fn put(&self, out: &mut BytesMut) {
+        self.node_id.put(out);
+        self.cluster_id.put(out);
+        self.address.put(out);
+    }
+
+    fn read(from: &mut Bytes) -> Result<Self, CodecError> {
+        let (node_id, cluster_id) = (u64::read(from)?, u64::read(from)?);
+        Ok(Introduction { node_id, cluster_id, address: NodeAddress::read(from)? })
+    }
+}
+
+/// The forming and joining of one node.
+pub(crate) struct Bootstrap {
+    pub(crate) identity: Arc<Identity>,
+    /// Addresses of the list to join, as given at the start or by RAFT.CLUSTER JOIN.
+    addresses: parking_lot::Mutex<Vec<String>>,
+    /// How many nodes form a cluster; 0: none, the node joins one or forms its own.
+    expect: usize,
+    requirepass: String,
+    changed: tokio::sync::Notify,
+}
+
+impl Bootstrap {
+    /// Takes its part from the settings.
+    pub(crate) fn new(settings: &crate::config::Settings, identity: Arc<Identity>) -> Self {
+        let values = settings.load();
+        let list = values.join.split(',').map(str::trim).filter(|address| !address.is_empty());
+        Bootstrap {
+            identity,
+            addresses: parking_lot::Mutex::new(list.map(str::to_owned).collect()),
+            expect: values.bootstrap_expect as usize,
+            requirepass: values.requirepass.clone(),
+            changed: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// Makes the node a member, however long that takes; returns when it is a voter, or removed.
+    pub(crate) async fn run(&self, node: &Node) -> io::Result<()> {
+        loop {
+            if self.is_done(node).await? {
+                return Ok(());
+            }
+            let addresses = self.addresses.lock().clone();
+            let state = self.identity.state();
+            let unbound = state.cluster_id == 0
+                && state.pledge.is_none_or(|pledge| pledge.initiator == state.node_id);
+            let initialized = node.shared.raft.is_initialized().await.map_err(io::Error::other)?;
+            if unbound && !initialized && addresses.is_empty() && self.expect == 0 {
+                self.form(node, &BTreeMap::from([(state.node_id, node.shared.address.clone())]))
+                    .await?;
+                continue;
+            }
+            let known = self.introductions(node, &addresses).await;
+            let formed = known.iter().find(|other| other.cluster_id != 0);
+            match formed {
+                Some(member) => self.join(node, member).await,
+                None if unbound && !initialized && self.expect > 0 => {
+                    self.meet(node, &known).await?;
+                }
+                None => {}
+            }
+            let pause = RETRY + Duration::from_millis(random_u64() % 100);
+            // Either way it is time to look again.
+            drop(tokio::time::timeout(pause, self.changed.notified()).await);
+        }
+    }
+
+    /// RAFT.CLUSTER JOIN: joins through these addresses from now on.
+    pub(crate) fn join_through(&self, addresses: Vec<String>) {
+        *self.addresses.lock() = addresses;
+        self.changed.notify_one();
+    }
+
+    /// RAFT.CLUSTER INIT: forms a cluster of this node alone.
+    pub(crate) async fn form_alone(&self, node: &Node) -> io::Result<()> {
+        let state = self.identity.state();
+        if state.cluster_id != 0 || state.pledge.is_some() {
+            return Err(io::Error::other("this node already belongs to a cluster"));
+        }
+        let members = BTreeMap::from([(state.node_id, node.shared.address.clone())]);
+        self.form(node, &members).await
+    }
+
+    async fn is_done(&self, node: &Node) -> io::Result<bool> {
+        let state = self.identity.state();
+        if state.removed {
+            return Ok(true);
+        }
+        if !node.shared.raft.is_initialized().await.map_err(io::Error::other)? {
+            return Ok(false);
+        }
+        if state.cluster_id == 0
+            && let Some(pledge) = state.pledge
+        {
+            // The cluster was formed just before a crash.
+            self.identity.adopt_cluster(pledge.cluster_id)?;
+        }
+        let metrics = node.shared.raft.server_metrics();
+        let voter = metrics.borrow_watched().membership_config.voter_ids().any(|id| id == state.node_id);
+        Ok(voter)
+    }
+
+    /// Who answers at the addresses, this node left out.
+    async fn introductions(&self, node: &Node, addresses: &[String]) -> Vec<Introduction> {
+        let own = node.shared.identity.node_id();
+        let asked = addresses.iter().map(|address| probe(address, &self.requirepass));
+        let answers = futures_util::future::join_all(asked).await;
+        answers.into_iter().flatten().filter(|other| other.node_id != own).collect()
+    }
+
+    /// Asks a member to have this node added.
+    async fn join(&self, node: &Node, member: &Introduction) {
+        let own = self.introduction(node);
+        let link = self.link(node, member);
+        tracing::info!(member = member.node_id, address = %member.address, "asking to join");
+        match link.call(Kind::Join, own.to_bytes(), ORDER_WAIT).await {
+            Ok(_) => tracing::info!(member = member.node_id, "joined the cluster"),
+            Err(error) => tracing::warn!(member = member.node_id, %error, "could not join yet"),
+        }
+    }
+
+    /// Forms a cluster if enough nodes have met and it is this node's turn.
+    async fn meet(&self, node: &Node, known: &[Introduction]) -> io::Result<()> {
+        let own = self.introduction(node);
+        let mut met: BTreeMap<u64, Introduction> =
+            known.iter().map(|other| (other.node_id, other.clone())).collect();
+        met.insert(own.node_id, own.clone());
+        if met.len() < self.expect {
+            return Ok(());
+        }
+        let members: BTreeMap<u64, Introduction> = met.into_iter().take(self.expect).collect();
+        let pledged = self.identity.state().pledge;
+        if members.keys().next() != Some(&own.node_id) && pledged.is_none() {
+            return Ok(());
+        }
+        let cluster_id = pledged.map_or_else(random_id, |pledge| pledge.cluster_id);
+        let pledge = Pledge { cluster_id, initiator: own.node_id };
+        self.identity.set_pledge(Some(pledge))?;
+        for member in members.values().filter(|member| member.node_id != own.node_id) {
+            let link = self.link(node, member);
+            let asked = link.call(Kind::Promise, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await;
+            if let Err(error) = asked {
+                tracing::info!(member = member.node_id, %error, "no pledge yet");
+                return self.take_back(node, cluster_id, &members).await;
+            }
+        }
+        let members = members.into_iter().map(|(id, member)| (id, member.address)).collect();
+        self.form(node, &members).await
+    }
+
+    /// Takes an attempt back: it was not formed, and now it never will be.
+    async fn take_back(
+        &self,
+        node: &Node,
+        cluster_id: u64,
+        members: &BTreeMap<u64, Introduction>,
+    ) -> io::Result<()> {
+        self.identity.set_pledge(None)?;
+        for member in members.values().filter(|member| member.node_id != self.identity.node_id()) {
+            let link = self.link(node, member);
+            // A member that is not reached asks again when it sees no cluster; see `promise`.
+            drop(link.call(Kind::Release, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await);
+        }
+        sleep(Duration::from_millis(random_u64() % 500)).await;
+        Ok(())
+    }
+
+    async fn form(&self, node: &Node, members: &BTreeMap<u64, NodeAddress>) -> io::Result<()> {
+        let state = self.identity.state();
+        let pledge = state
+            .pledge
+            .unwrap_or_else(|| Pledge { cluster_id: random_id(), initiator: state.node_id });
+        self.identity.set_pledge(Some(pledge))?;
+        let initialized = node.shared.raft.initialize(members.clone()).await;
+        initialized.map_err(io::Error::other)?;
+        self.identity.adopt_cluster(pledge.cluster_id)?;
+        let cluster = format!("{:016x}", pledge.cluster_id);
+        tracing::info!(cluster, members = members.len(), "formed a cluster");
+        Ok(())
+    }
+
+    /// What this node says of itself.
+    pub(crate) fn introduction(&self, node: &Node) -> Introduction {
+        let metrics = node.shared.raft.server_metrics();
+        let initialized = metrics.borrow_watched().membership_config.log_id().is_some();
+        let state = self.identity.state();
+        let cluster_id = if initialized { state.cluster_id } else { 0 };
+        Introduction { node_id: state.node_id, cluster_id, address: node.shared.address.clone() }
+    }
+
+    fn link(&self, node: &Node, other: &Introduction) -> PeerLink {
+        let (peer, shard) = (other.address.peer.clone(), node.shared.machine.shard);
+        PeerLink::new(peer, other.node_id, shard, self.identity.clone())
+    }
+
+    /// Answers the requests of this module.
+    pub(crate) async fn work(&self, node: &Node, frame: &Frame) -> Result<Bytes, String> {
+        let payload = frame.payload.clone();
+        let text = |error: CodecError| error.to_string();
+        match frame.kind {
+            Kind::Identify => Ok(self.introduction(node).to_bytes()),
+            Kind::Join => {
+                let other = Introduction::from_bytes(payload).map_err(text)?;
+                node.add_member(other).await.map(|()| Bytes::new())
+            }
+            Kind::Invite | Kind::Promise => {
+                let cluster_id = u64::from_bytes(payload).map_err(text)?;
+                self.promise(Pledge { cluster_id, initiator: frame.from }).map(|()| Bytes::new())
+            }
+            Kind::Release => {
+                let cluster_id = u64::from_bytes(payload).map_err(text)?;
+                let given = Pledge { cluster_id, initiator: frame.from };
+                if self.identity.state().pledge == Some(given) {
+                    self.identity.set_pledge(None).map_err(|error| error.to_string())?;
+                }
+                Ok(Bytes::new())
+            }
+            Kind::Removed => {
+                let since = Option::<LogId>::from_bytes(payload).map_err(text)?;
+                self.believe_removed(node, since);
+                Ok(Bytes::new())
+            }
+            _ => {
+                let metrics = node.shared.raft.server_metrics();
+                let membership = metrics.borrow_watched().committed_membership_config.clone();
+                Ok(membership.as_ref().to_bytes())
+            }
+        }
+    }
+
+    /// Gives a pledge, unless another one binds this node.
+    fn promise(&self, pledge: Pledge) -> Result<(), String> {
+        let state = self.identity.state();
+        if state.removed {
+            return Err("this node was removed from its cluster; give it an empty data directory".to_owned());
+        }
+        if state.cluster_id == pledge.cluster_id {
+            return Ok(());
+        }
+        if state.cluster_id != 0 {
+            return Err(format!("this node belongs to cluster {:016x}", state.cluster_id));
+        }
+        match state.pledge {
+            Some(given) if given.initiator == pledge.initiator || given == pledge => {}
+            Some(given) => {
+                return Err(format!("this node is pledged to node {}", given.initiator));
+            }
+            None => {}
+        }
+        self.identity.set_pledge(Some(pledge)).map_err(|error| error.to_string())
+    }
+
+    /// A member says that the cluster, by the membership of `since`, has no such node any more.
+    pub(crate) fn believe_removed(&self, node: &Node, since: Option<LogId>) {
+        let metrics = node.shared.raft.server_metrics();
+        let known = *metrics.borrow_watched().membership_config.log_id();
+        let still = metrics
+            .borrow_watched()
+            .membership_config
+            .get_node(&self.identity.node_id())
+            .is_some();
+        if since > known || !still {
+            match self.identity.set_removed() {
+                Ok(()) => tracing::warn!(node = self.identity.node_id(), "removed from the cluster"),
+                Err(error) => tracing::error!(%error, "the removal could not be saved"),
+            }
+        }
+    }
+}

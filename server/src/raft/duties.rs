@@ -1,0 +1,209 @@
+//! Regular duties of a node: expiry, reclaiming flushed databases, snapshots and purging, noticing
+//! that the cluster removed it, and one line of tracing for every change that operators look for.
+
+use crate::limits::{DUTY_INTERVAL, RECLAIM_KEYS_MAX, VOTE_ANSWER_WAIT};
+use crate::raft::bootstrap::Bootstrap;
+use crate::raft::codec::Wire;
+use crate::raft::frame::Kind;
+use crate::raft::node::{Leadership, Node};
+use crate::raft::types::StoredMembership;
+use crate::state_machine::Operation;
+use bytes::{Bytes, BytesMut};
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use storage::StorageError;
+use storage::keyspace::Reader;
+use storage::log::LogPosition;
+use storage::meta;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Time without a leader after which a node asks whether it is still a member.
+const LONELY_AFTER: Duration = Duration::from_secs(3);
+
+/// Starts all duties; they end with `stop`.
+pub(crate) fn start(node: &Node, bootstrap: &Arc<Bootstrap>, stop: &CancellationToken) {
+    run_until(stop, expiry(node.clone()));
+    run_until(stop, log_space(node.clone()));
+    run_until(stop, watch_leadership(node.clone()));
+    run_until(stop, loneliness(node.clone(), bootstrap.clone()));
+}
+
+fn run_until(stop: &CancellationToken, duty: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    crate::tasks::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = duty => {}
+        }
+    });
+}
+
+/// On the leader: commits a time mark whenever a deadline is due, and removes rows of flushed
+/// databases, each in bounded batches.
+async fn expiry(node: Node) {
+    let machine = node.shared.machine.clone();
+    loop {
+        if node.leadership() != Leadership::Here {
+            sleep(DUTY_INTERVAL).await;
+            continue;
+        }
+        let found = look(&node);
+        let Ok((deadline_ms, dropped)) = found else { return };
+        let now_ms = crate::clock::unix_ms();
+        let keys_max = node.shared.settings.load().expire_batch as u32;
+        if deadline_ms.is_some_and(|deadline| deadline <= now_ms) {
+            propose(&node, &Operation::TimeMark { keys_max }).await;
+            continue;
+        }
+        if dropped {
+            propose(&node, &Operation::Reclaim { keys_max: RECLAIM_KEYS_MAX }).await;
+            // Reclaiming is never urgent: clients go first.
+            sleep(Duration::from_millis(5)).await;
+            continue;
+        }
+        let until = deadline_ms.map_or(DUTY_INTERVAL, |deadline| {
+            Duration::from_millis(deadline.saturating_sub(now_ms)).min(DUTY_INTERVAL)
+        });
+        // Either way it is time to look again.
+        drop(timeout(until, machine.deadline_moved.notified()).await);
+    }
+}
+
+/// The earliest deadline, and whether flushed databases have rows left.
+fn look(node: &Node) -> Result<(Option<u64>, bool), StorageError> {
+    let machine = &node.shared.machine;
+    // What is set from here on rings `deadline_moved`; what was set before is found below.
+    machine.next_deadline_ms.store(u64::MAX, Ordering::Release);
+    let txn = machine.engine.read();
+    let reader = Reader::new(&*txn, machine.shard, 0);
+    let deadline_ms = reader.next_deadline()?;
+    machine.next_deadline_ms.fetch_min(deadline_ms.unwrap_or(u64::MAX), Ordering::AcqRel);
+    Ok((deadline_ms, meta::first_dropped(&*txn, machine.shard)?.is_some()))
+}
+
+async fn propose(node: &Node, operation: &Operation) {
+    let mut encoded = BytesMut::new();
+    operation.encode(&mut encoded);
+    if node.write_here(encoded.freeze(), 1).await.is_err() {
+        // Leadership went elsewhere; the duty with it.
+        sleep(DUTY_INTERVAL).await;
+    }
+}
+
+/// Keeps the log within its limit: makes the state durable, then purges what it covers.
+async fn log_space(node: Node) {
+    let engine = node.shared.machine.engine.clone();
+    if engine.stats().engine == "memory" {
+        return;
+    }
+    loop {
+        sleep(DUTY_INTERVAL).await;
+        let bytes_max = node.shared.settings.load().log_max_bytes;
+        if node.log_stats().bytes <= bytes_max {
+            continue;
+        }
+        match node.snapshot().await {
+            Ok(index) => tracing::info!(index, "state made durable to free the log"),
+            Err(error) => {
+                tracing::warn!(error, "the log cannot be freed yet");
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+        }
+        node.purge_half().await;
+    }
+}
+
+impl Node {
+    /// Purges the older half of the log, never past what the state has made durable.
+    pub(crate) async fn purge_half(&self) {
+        let log = &self.shared.log;
+        let (Some(first), (_, Some(last))) = (log.first_index(), log.state()) else { return };
+        let durable = self.shared.machine.engine.durable_index();
+        let metrics = self.shared.raft.metrics().borrow_watched().clone();
+        let snapshot = metrics.snapshot.map_or(0, |snapshot| snapshot.index + 1);
+        let LogPosition { index: last, .. } = last;
+        let half = first + (last - first) / 2;
+        let upto = half.min(durable.min(snapshot).saturating_sub(1));
+        if upto <= first {
+            return;
+        }
+        match self.shared.raft.trigger().purge_log(upto).await {
+            Ok(()) => tracing::info!(index = upto + 1, "purged the log"),
+            Err(error) => tracing::error!(%error, "the log was not purged"),
+        }
+        // The purge goes through Raft's task and the log's writer.
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Traces every change of role, term and membership, and counts them.
+async fn watch_leadership(node: Node) {
+    let own = node.shared.identity.node_id();
+    let mut metrics = node.shared.raft.server_metrics();
+    let (mut state, mut leader, mut members) = (ServerState::Learner, None, None);
+    loop {
+        let now = metrics.borrow_watched().clone();
+        let term = now.vote.leader_id.term;
+        let index = node.shared.machine.applied().log_index;
+        if now.state != state {
+            if now.state == ServerState::Candidate {
+                node.shared.counters.elections_started.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::info!(node = own, term, index, role = ?now.state, "role changed");
+            state = now.state;
+        }
+        if now.current_leader != leader {
+            if let Some(leader) = now.current_leader {
+                node.shared.counters.leader_changes.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(node = own, term, index, leader, "leader known");
+            } else {
+                tracing::info!(node = own, term, index, "leader lost");
+            }
+            leader = now.current_leader;
+        }
+        if *now.membership_config.log_id() != members {
+            let voters: Vec<u64> = now.membership_config.voter_ids().collect();
+            let all: Vec<u64> = now.membership_config.nodes().map(|(id, _)| *id).collect();
+            tracing::info!(node = own, term, index, ?voters, members = ?all, "membership changed");
+            members = *now.membership_config.log_id();
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A node that hears of no leader for long asks the members it knows whether it is still one.
+async fn loneliness(node: Node, bootstrap: Arc<Bootstrap>) {
+    let mut heard = Instant::now();
+    loop {
+        sleep(Duration::from_millis(500)).await;
+        if node.leadership() != Leadership::Unknown {
+            heard = Instant::now();
+        }
+        if heard.elapsed() < LONELY_AFTER || bootstrap.identity.state().removed {
+            continue;
+        }
+        heard = Instant::now();
+        let own = node.shared.identity.node_id();
+        let metrics = node.shared.raft.server_metrics();
+        let known = metrics.borrow_watched().membership_config.clone();
+        for (id, address) in known.nodes().filter(|(id, _)| **id != own) {
+            let link = node.shared.link(*id, address);
+            let asked = link.call(Kind::Membership, Bytes::new(), VOTE_ANSWER_WAIT).await;
+            let Some(theirs) = asked.ok().and_then(|row| StoredMembership::from_bytes(row).ok())
+            else {
+                continue;
+            };
+            if theirs.log_id() > known.log_id() && theirs.get_node(&own).is_none() {
+                bootstrap.believe_removed(&node, *theirs.log_id());
+                break;
+            }
+        }
+    }
+}

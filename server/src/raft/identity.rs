@@ -1,0 +1,202 @@
+//! Who this node is: ids that are generated once, persisted before use, and never reused.
+//!
+//! The file `identity` of the data directory is text, replaced atomically (temporary file, fsync,
+//! rename, fsync of the directory):
+//!
+//! ```text
+//! kvorum-identity 1
+//! node <node id>
+//! cluster <cluster id, 0: none yet>
+//! pledge <cluster id> <initiator's node id>     (only while a cluster is being formed)
+//! removed                                       (only after this node was removed)
+//! ```
+//!
+//! A pledge is the promise to become a member of a cluster that is being formed, or of one that
+//! invited this node. A node gives one at a time, so that no two clusters can form around it.
+
+use parking_lot::Mutex;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "identity";
+const HEADER: &str = "kvorum-identity 1";
+
+/// The promise to become a member of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pledge {
+    /// The cluster.
+    pub(crate) cluster_id: u64,
+    /// The node that asked for it.
+    pub(crate) initiator: u64,
+}
+
+/// What the file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IdentityState {
+    pub(crate) node_id: u64,
+    pub(crate) cluster_id: u64,
+    pub(crate) pledge: Option<Pledge>,
+    pub(crate) removed: bool,
+}
+
+/// This node's ids, and the file they are kept in.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    path: PathBuf,
+    state: Mutex<IdentityState>,
+}
+
+impl Identity {
+    /// Loads the identity of a data directory, or gives the directory a new one.
+    ///
+    /// `fresh_id` is used as the node id of a new identity.
+    pub(crate) fn open(dir: &Path, fresh_id: u64) -> io::Result<Self> {
+        let path = dir.join(FILE);
+        let state = match fs::read_to_string(&path) {
+            Ok(text) => parse(&text).ok_or_else(|| {
+                let why = format!("{} is no identity of this version", path.display());
+                io::Error::new(io::ErrorKind::InvalidData, why)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let state = IdentityState {
+                    node_id: fresh_id,
+                    cluster_id: 0,
+                    pledge: None,
+                    removed: false,
+                };
+                write(&path, &state)?;
+                state
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Identity { path, state: Mutex::new(state) })
+    }
+
+    /// What is known now.
+    pub(crate) fn state(&self) -> IdentityState {
+        *self.state.lock()
+    }
+
+    /// This node's id.
+    pub(crate) fn node_id(&self) -> u64 {
+        self.state().node_id
+    }
+
+    /// The cluster's id, 0 while there is none.
+    pub(crate) fn cluster_id(&self) -> u64 {
+        self.state().cluster_id
+    }
+
+    /// Becomes a member of a cluster; durable when it returns.
+    pub(crate) fn adopt_cluster(&self, cluster_id: u64) -> io::Result<()> {
+        self.change(|state| {
+            state.cluster_id = cluster_id;
+            state.pledge = None;
+        })
+    }
+
+    /// Gives, or takes back, the promise to become a member; durable when it returns.
+    pub(crate) fn set_pledge(&self, pledge: Option<Pledge>) -> io::Result<()> {
+        self.change(|state| state.pledge = pledge)
+    }
+
+    /// Notes that this node was removed from its cluster; durable when it returns.
+    pub(crate) fn set_removed(&self) -> io::Result<()> {
+        self.change(|state| state.removed = true)
+    }
+
+    /// Whether a frame of `cluster_id` is for this node; adopts the cluster it is pledged to.
+    pub(crate) fn admits(&self, cluster_id: u64) -> io::Result<bool> {
+        let state = self.state();
+        if state.cluster_id != 0 {
+            return Ok(state.cluster_id == cluster_id);
+        }
+        match state.pledge {
+            Some(pledge) if pledge.cluster_id == cluster_id => {
+                self.adopt_cluster(cluster_id)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut IdentityState)) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let mut next = *state;
+        change(&mut next);
+        if next != *state {
+            write(&self.path, &next)?;
+            *state = next;
+        }
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Option<IdentityState> {
+    let mut lines = text.lines();
+    if lines.next()? != HEADER {
+        return None;
+    }
+    let mut state = IdentityState { node_id: 0, cluster_id: 0, pledge: None, removed: false };
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["node", id] => state.node_id = id.parse().ok()?,
+            ["cluster", id] => state.cluster_id = id.parse().ok()?,
+            ["pledge", cluster_id, initiator] => {
+                let (cluster_id, initiator) = (cluster_id.parse().ok()?, initiator.parse().ok()?);
+                state.pledge = Some(Pledge { cluster_id, initiator });
+            }
+            ["removed"] => state.removed = true,
+            _ => return None,
+        }
+    }
+    (state.node_id != 0).then_some(state)
+}
+
+fn write(path: &Path, state: &IdentityState) -> io::Result<()> {
+    let mut text = format!("{HEADER}\nnode {}\ncluster {}\n", state.node_id, state.cluster_id);
+    if let Some(pledge) = state.pledge {
+        text.push_str(&format!("pledge {} {}\n", pledge.cluster_id, pledge.initiator));
+    }
+    if state.removed {
+        text.push_str("removed\n");
+    }
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_and_never_changes_its_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::open(dir.path(), 17).unwrap();
+        let pledge = Pledge { cluster_id: 5, initiator: 3 };
+        identity.set_pledge(Some(pledge)).unwrap();
+        drop(identity);
+        let identity = Identity::open(dir.path(), 99).unwrap();
+        assert_eq!((identity.node_id(), identity.state().pledge), (17, Some(pledge)));
+        assert!(!identity.admits(6).unwrap() && identity.admits(5).unwrap());
+        assert!(!identity.admits(6).unwrap());
+        identity.set_removed().unwrap();
+        let state = Identity::open(dir.path(), 99).unwrap().state();
+        assert_eq!((state.cluster_id, state.pledge, state.removed), (5, None, true));
+    }
+
+    #[test]
+    fn an_unreadable_identity_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["", "kvorum-identity 2\nnode 1\n", "kvorum-identity 1\nnode x\n"] {
+            fs::write(dir.path().join(FILE), text).unwrap();
+            assert!(Identity::open(dir.path(), 17).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Replication: one Raft group of a node, hidden from everything above.
+//!
+//! In reading order: `types` (the only file with openraft's generics); `log_store` and `applier`
+//! put its log and state machine onto `storage`; `codec`, `reply_codec` and `frame` are the wire
+//! format between peers, `peer_link` and `network` its client side, `peer_server` its server side;
+//! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
+//! ties them together; `identity`, `bootstrap` and `orders` are about who is a member; `duties` is
+//! what a node does regularly; `view` shows it all as a status.
+
+pub(crate) mod applier;
+mod barrier;
+pub(crate) mod bootstrap;
+mod codec;
+pub(crate) mod duties;
+pub mod error;
+mod forward;
+mod frame;
+pub(crate) mod identity;
+mod log_store;
+mod network;
+pub(crate) mod node;
+mod orders;
+mod peer_link;
+pub(crate) mod peer_server;
+mod peers;
+mod proposer;
+mod reply_codec;
+mod responder;
+pub(crate) mod types;
+mod view;
+
+pub use types::NodeAddress;
+pub(crate) use view::split_address;

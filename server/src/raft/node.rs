@@ -1,0 +1,338 @@
+//! One node's part in a Raft group: writes, reads and who leads.
+//!
+//! Writes go through [`Node::write`]: into this node's log when it leads, else to the leader. Reads
+//! wait at [`Node::read_barrier`]. Requests are held for a bounded time while nobody leads, unless
+//! they were proposed. What is deliberately elsewhere: membership and other orders
+//! (`orders`), forming and joining a cluster (`bootstrap`), the peers' side (`peer_server`).
+
+use crate::config::Settings;
+use crate::limits::{FORWARD_ANSWER_WAIT, READ_INDEX_ANSWER_WAIT};
+use crate::raft::applier::{Applier, Machine, store_index};
+use crate::raft::barrier::Barrier;
+use crate::raft::codec::Wire;
+use crate::raft::error::ReplicationError;
+use crate::raft::forward::{ForwardAnswer, ForwardRequest};
+use crate::raft::frame::Kind;
+use crate::raft::identity::Identity;
+use crate::raft::log_store::LogStore;
+use crate::raft::network::PeerNetworkFactory;
+use crate::raft::peer_link::{CallError, PeerLink};
+use crate::raft::peers::Peers;
+use crate::raft::proposer::{self, Group, GroupFigures, Groups, Outcome};
+use crate::raft::types::{NodeAddress, Raft};
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{ReadPolicy, ServerState, SnapshotPolicy};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use storage::log::{RaftLog, ShardLog};
+use tokio::time::Instant;
+
+/// Who leads, as far as this node knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Leadership {
+    /// This node.
+    Here,
+    /// Another node.
+    At(u64, NodeAddress),
+    /// Nobody is known to.
+    Unknown,
+}
+
+/// Counters of a node since its start.
+#[derive(Debug, Default)]
+pub(crate) struct NodeCounters {
+    pub(crate) forwarded: AtomicU64,
+    pub(crate) forwarded_failed: AtomicU64,
+    pub(crate) append_requests: AtomicU64,
+    pub(crate) elections_started: AtomicU64,
+    pub(crate) leader_changes: AtomicU64,
+}
+
+/// What the parts of a node share.
+pub(crate) struct Shared {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) raft: Raft,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) log: ShardLog,
+    pub(crate) log_files: RaftLog,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) address: NodeAddress,
+    pub(crate) counters: NodeCounters,
+    pub(crate) figures: Arc<GroupFigures>,
+    links: Mutex<BTreeMap<u64, (String, Arc<PeerLink>)>>,
+    pub(crate) orders: tokio::sync::Mutex<()>,
+    pub(crate) transferring: AtomicBool,
+}
+
+/// A node; see the module.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) shared: Arc<Shared>,
+    local: Groups,
+    remote: Groups,
+    barrier: Barrier,
+}
+
+impl Node {
+    /// Starts the Raft group of one shard.
+    pub(crate) async fn start(
+        settings: Arc<Settings>,
+        identity: Arc<Identity>,
+        machine: Arc<Machine>,
+        log_files: RaftLog,
+        address: NodeAddress,
+    ) -> io::Result<Self> {
+        let log = log_files.shard(u32::from(machine.shard));
+        let peers = Arc::new(Peers::default());
+        let network = PeerNetworkFactory {
+            shard: machine.shard,
+            identity: identity.clone(),
+            peers: peers.clone(),
+        };
+        let applier = Applier { machine: machine.clone() };
+        let config = Arc::new(raft_config(&settings).validate().map_err(io::Error::other)?);
+        let store = LogStore::new(log.clone());
+        let raft = Raft::new(identity.node_id(), config, network, store, applier)
+            .await
+            .map_err(io::Error::other)?;
+        let figures = Arc::new(GroupFigures::default());
+        let shared = Arc::new(Shared {
+            settings: settings.clone(),
+            identity,
+            raft,
+            machine,
+            log,
+            log_files,
+            peers,
+            address,
+            counters: NodeCounters::default(),
+            figures: figures.clone(),
+            links: Mutex::default(),
+            orders: tokio::sync::Mutex::new(()),
+            transferring: AtomicBool::new(false),
+        });
+        let (raft, own) = (shared.raft.clone(), settings.clone());
+        let local = Groups::start(settings.clone(), figures, move |group| {
+            proposer::propose(raft.clone(), own.clone(), group)
+        });
+        let own = shared.clone();
+        let remote = Groups::start(settings, Arc::default(), move |group| forward(own.clone(), group));
+        let own = shared.clone();
+        let barrier = Barrier::start(move || read_round(own.clone()));
+        Ok(Node { shared, local, remote, barrier })
+    }
+
+    /// Who leads now.
+    pub(crate) fn leadership(&self) -> Leadership {
+        self.shared.leadership()
+    }
+
+    /// Waits until somebody leads, at most until `deadline`.
+    pub(crate) async fn wait_for_leader(&self, deadline: Instant) -> Leadership {
+        let mut changes = self.shared.raft.server_metrics();
+        loop {
+            let leadership = self.shared.leadership();
+            if leadership != Leadership::Unknown {
+                return leadership;
+            }
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Leadership::Unknown,
+            }
+        }
+    }
+
+    /// Replicates encoded operations: here when this node leads, else through the leader. Held for
+    /// the configured time while there is no leader, as long as nothing was proposed.
+    pub(crate) async fn write(&self, operations: Bytes, count: u32) -> Outcome {
+        let deadline = self.hold_deadline();
+        loop {
+            let outcome = match self.wait_for_leader(deadline).await {
+                Leadership::Here => self.local.submit(operations.clone(), count).await,
+                Leadership::At(..) => self.remote.submit(operations.clone(), count).await,
+                Leadership::Unknown => return Err(ReplicationError::NoLeader),
+            };
+            if outcome != Err(ReplicationError::NotLeader) {
+                return outcome;
+            }
+            if Instant::now() >= deadline {
+                return Err(ReplicationError::NoLeader);
+            }
+            // Leadership is changing hands: give the news a moment to arrive.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Replicates operations if this node leads, without holding them.
+    pub(crate) async fn write_here(&self, operations: Bytes, count: u32) -> Outcome {
+        match self.shared.leadership() {
+            Leadership::Here => self.local.submit(operations, count).await,
+            Leadership::At(..) | Leadership::Unknown => Err(ReplicationError::NotLeader),
+        }
+    }
+
+    /// Waits until this node's applied state covers every write acknowledged before the call.
+    pub(crate) async fn read_barrier(&self) -> Result<u64, ReplicationError> {
+        let deadline = self.hold_deadline();
+        loop {
+            let passed = self.barrier.wait().await;
+            if !matches!(passed, Err(ReplicationError::NotLeader | ReplicationError::NoLeader)) {
+                return passed;
+            }
+            if self.wait_for_leader(deadline).await == Leadership::Unknown
+                || Instant::now() >= deadline
+            {
+                return Err(ReplicationError::NoLeader);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The leader's answer to a peer that asks for a read index; fails at once when not leading.
+    pub(crate) async fn read_index_for_peer(&self) -> Result<u64, ReplicationError> {
+        match self.shared.leadership() {
+            Leadership::Here => self.barrier.wait().await,
+            Leadership::At(..) | Leadership::Unknown => Err(ReplicationError::NotLeader),
+        }
+    }
+
+    /// Waits until `log_index` (counted from 1) is applied here.
+    pub(crate) async fn wait_applied(
+        &self,
+        log_index: u64,
+        wait: Duration,
+    ) -> Result<(), ReplicationError> {
+        self.shared.wait_applied(log_index, wait).await
+    }
+
+    fn hold_deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.shared.settings.load().request_hold_ms)
+    }
+}
+
+impl Shared {
+    /// Who leads now.
+    pub(crate) fn leadership(&self) -> Leadership {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(leader) = metrics.current_leader else { return Leadership::Unknown };
+        if leader == metrics.id {
+            return match metrics.state {
+                ServerState::Leader => Leadership::Here,
+                _ => Leadership::Unknown,
+            };
+        }
+        match metrics.membership_config.get_node(&leader) {
+            Some(address) => Leadership::At(leader, address.clone()),
+            None => Leadership::Unknown,
+        }
+    }
+
+    /// The link to a member, for requests of clients and orders.
+    pub(crate) fn link(&self, id: u64, address: &NodeAddress) -> Arc<PeerLink> {
+        let mut links = self.links.lock();
+        match links.get(&id) {
+            Some((known, link)) if *known == address.peer => link.clone(),
+            _ => {
+                let (peer, identity) = (address.peer.clone(), self.identity.clone());
+                let link = Arc::new(PeerLink::new(peer, id, self.machine.shard, identity));
+                links.insert(id, (address.peer.clone(), link.clone()));
+                link
+            }
+        }
+    }
+
+    /// Waits until `log_index` (counted from 1) is applied here.
+    pub(crate) async fn wait_applied(
+        &self,
+        log_index: u64,
+        wait: Duration,
+    ) -> Result<(), ReplicationError> {
+        let mut applied = self.machine.watch_applied();
+        let reached = applied.wait_for(|state| state.log_index >= log_index);
+        match tokio::time::timeout(wait, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ReplicationError::NoLeader),
+        }
+    }
+}
+
+/// One round of the read barrier.
+async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
+    match shared.leadership() {
+        Leadership::Here => {
+            let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+            let confirmed = confirmed.map_err(|_| ReplicationError::NotLeader)?;
+            Ok(store_index(confirmed.log_id()))
+        }
+        Leadership::At(id, address) => {
+            let link = shared.link(id, &address);
+            let wait = READ_INDEX_ANSWER_WAIT;
+            let answer = link.call(Kind::ReadIndex, Bytes::new(), wait).await;
+            let answer = answer.map_err(|_| ReplicationError::NotLeader)?;
+            let index = u64::from_bytes(answer).map_err(|_| ReplicationError::NotLeader)?;
+            shared.wait_applied(index, wait).await?;
+            Ok(index)
+        }
+        Leadership::Unknown => Err(ReplicationError::NoLeader),
+    }
+}
+
+/// Sends a group to the leader and finishes it with the leader's answer.
+async fn forward(shared: Arc<Shared>, group: Group) {
+    let count = u64::from(group.count);
+    shared.counters.forwarded.fetch_add(count, Ordering::Relaxed);
+    let outcome = match shared.leadership() {
+        Leadership::At(id, address) => {
+            let request = ForwardRequest::gather(&group);
+            let link = shared.link(id, &address);
+            match link.call(Kind::Forward, request.to_bytes(), FORWARD_ANSWER_WAIT).await {
+                Ok(answer) => match ForwardAnswer::from_bytes(answer) {
+                    Ok(answer) => answer.into_outcome(group.count),
+                    Err(error) => Err(ReplicationError::OutcomeUnknown(error.to_string())),
+                },
+                Err(CallError::NotSent(_) | CallError::Refused(_)) => {
+                    Err(ReplicationError::NotLeader)
+                }
+                Err(error @ CallError::Lost(_)) => {
+                    Err(ReplicationError::OutcomeUnknown(error.to_string()))
+                }
+            }
+        }
+        Leadership::Here | Leadership::Unknown => Err(ReplicationError::NotLeader),
+    };
+    if outcome.is_err() {
+        shared.counters.forwarded_failed.fetch_add(count, Ordering::Relaxed);
+    }
+    group.finish(outcome);
+}
+
+fn raft_config(settings: &Settings) -> openraft::Config {
+    let values = settings.load();
+    openraft::Config {
+        cluster_name: "kvorum".to_owned(),
+        heartbeat_interval: values.heartbeat_interval_ms,
+        heartbeat_min_interval: Some(values.heartbeat_interval_ms * 2 / 3),
+        election_timeout_min: values.election_timeout_min_ms,
+        election_timeout_max: values.election_timeout_max_ms,
+        max_payload_entries: 4096,
+        max_append_entries: Some(4096),
+        api_batch_capacity: 4096,
+        api_batch_linger_ms: 0,
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        quorum_loss_probe_interval: Some(2 * values.election_timeout_max_ms),
+        replication_lag_threshold: 1_000_000,
+        // Purging is ours alone: by bytes, and never past what is durable (see `duties`).
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 1,
+        snapshot_policy: SnapshotPolicy::Never,
+        ..openraft::Config::default()
+    }
+}

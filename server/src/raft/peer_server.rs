@@ -1,0 +1,386 @@
+//! What peers ask of this node: Raft's messages, forwarded writes, read indexes, orders.
+//!
+//! A frame of a wrong cluster or for another node is refused and traced; a frame that is no frame
+//! ends its connection. Each connection works on a bounded number of requests at a time. Streamed
+//! appends are answered in order, everything else as it is done.
+
+use crate::limits::{PEER_CONNECTIONS_MAX, PEER_REQUESTS_MAX, PEER_WRITE_BATCH_BYTES};
+use crate::raft::applier::SnapshotData;
+use crate::raft::bootstrap::Bootstrap;
+use crate::raft::codec::Wire;
+use crate::raft::forward::{ForwardAnswer, ForwardRequest};
+use crate::raft::frame::{Frame, FrameCodec, Kind};
+use crate::raft::node::Node;
+use crate::raft::types::*;
+use crate::state_machine::Entry as StateEntry;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::snapshot::SnapshotSink;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::codec::{Encoder, FramedRead};
+use tokio_util::sync::CancellationToken;
+
+/// Why a request is refused: it was not acted on.
+type Refusal = String;
+type Answer = Result<Bytes, Refusal>;
+
+/// The peers' side of a node.
+#[derive(Clone)]
+pub(crate) struct PeerServer {
+    pub(crate) node: Node,
+    pub(crate) bootstrap: Arc<Bootstrap>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl PeerServer {
+    /// Accepts peers until the node stops.
+    pub(crate) async fn run(self, listener: TcpListener) {
+        let connections = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                continue;
+            };
+            let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
+            let server = self.clone();
+            crate::tasks::spawn(async move {
+                let stop = server.stop.clone();
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = server.serve(stream) => {}
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    async fn serve(self, stream: TcpStream) {
+        let remote = stream.peer_addr().map_or_else(|_| "?".to_owned(), |addr| addr.to_string());
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let (read, write) = stream.into_split();
+        let (answers, outgoing) = mpsc::channel(PEER_REQUESTS_MAX);
+        crate::tasks::spawn(write_answers(write, outgoing));
+        let mut connection = Connection {
+            server: self,
+            answers,
+            appends: None,
+            snapshot: Mutex::new(None),
+            working: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
+        };
+        let mut frames = FramedRead::new(read, FrameCodec);
+        while let Some(frame) = frames.next().await {
+            match frame {
+                Ok(frame) => connection.take(frame, &remote).await,
+                Err(error) => {
+                    tracing::warn!(%remote, %error, "peer connection refused");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// One peer's connection.
+struct Connection {
+    server: PeerServer,
+    answers: mpsc::Sender<Frame>,
+    /// Where streamed appends go, once there are any.
+    appends: Option<mpsc::Sender<(Frame, AppendRequest)>>,
+    /// The snapshot being received.
+    snapshot: Mutex<Option<Incoming>>,
+    working: Arc<Semaphore>,
+}
+
+struct Incoming {
+    vote: Vote,
+    meta: SnapshotMeta,
+    sink: Box<dyn SnapshotSink>,
+}
+
+impl Connection {
+    async fn take(&mut self, frame: Frame, remote: &str) {
+        if let Err(why) = self.check(&frame) {
+            let (from, kind) = (frame.from, frame.kind);
+            tracing::warn!(%remote, from, ?kind, why, "refused peer");
+            return self.answer(&frame, Err(why)).await;
+        }
+        self.server.node.shared.peers.heard(frame.from);
+        match frame.kind {
+            Kind::AppendStream => self.append(frame).await,
+            Kind::SnapshotBegin | Kind::SnapshotChunk | Kind::SnapshotEnd => {
+                let payload = frame.payload.clone();
+                let answer = self.snapshot(frame.kind, payload).await;
+                self.answer(&frame, answer.map_err(|error| error.to_string())).await;
+            }
+            _ => {
+                let Ok(permit) = self.working.clone().acquire_owned().await else { return };
+                let (server, answers) = (self.server.clone(), self.answers.clone());
+                crate::tasks::spawn(async move {
+                    let answer = server.work(&frame).await;
+                    send(&answers, &server, &frame, answer).await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    /// Whether a frame is for this node and of its cluster.
+    fn check(&self, frame: &Frame) -> Result<(), Refusal> {
+        let shared = &self.server.node.shared;
+        let identity = &shared.identity;
+        let state = identity.state();
+        if frame.to != 0 && frame.to != state.node_id {
+            return Err(format!("this is node {}, not {}", state.node_id, frame.to));
+        }
+        let before_membership =
+            [Kind::Identify, Kind::Join, Kind::Invite, Kind::Promise, Kind::Release];
+        if before_membership.contains(&frame.kind) {
+            return Ok(());
+        }
+        if state.removed {
+            return Err(format!("node {} was removed from its cluster", state.node_id));
+        }
+        if frame.shard != shared.machine.shard {
+            return Err(format!("there is no shard {} here", frame.shard));
+        }
+        match identity.admits(frame.cluster_id) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(format!("wrong cluster {:016x}, not {:016x}", frame.cluster_id, state.cluster_id))
+            }
+            Err(error) => Err(format!("identity cannot be saved: {error}")),
+        }
+    }
+
+    async fn answer(&self, frame: &Frame, answer: Answer) {
+        send(&self.answers, &self.server, frame, answer).await;
+    }
+
+    /// Feeds the connection's append stream, which answers in order.
+    async fn append(&mut self, frame: Frame) {
+        let counters = &self.server.node.shared.counters;
+        counters.append_requests.fetch_add(1, Ordering::Relaxed);
+        let request = match AppendRequest::from_bytes(frame.payload.clone()) {
+            Ok(request) => request,
+            Err(error) => return self.answer(&frame, Err(error.to_string())).await,
+        };
+        let mut undelivered = Some((head_of(frame), request));
+        if let Some(appends) = &self.appends
+            && let Some(item) = undelivered.take()
+            && let Err(mpsc::error::SendError(item)) = appends.send(item).await
+        {
+            undelivered = Some(item);
+        }
+        if let Some(item) = undelivered {
+            // The first of the connection, or the stream before it ended with a conflict.
+            let (appends, requests) = mpsc::channel(PEER_REQUESTS_MAX);
+            crate::tasks::spawn(append_stream(
+                self.server.clone(),
+                self.answers.clone(),
+                requests,
+            ));
+            // The stream was made above; it takes at least one.
+            drop(appends.send(item).await);
+            self.appends = Some(appends);
+        }
+    }
+
+    async fn snapshot(&mut self, kind: Kind, payload: Bytes) -> io::Result<Bytes> {
+        let shared = &self.server.node.shared;
+        match kind {
+            Kind::SnapshotBegin => {
+                let mut payload = payload;
+                let vote = Vote::read(&mut payload)?;
+                let meta = SnapshotMeta::read(&mut payload)?;
+                let engine = shared.machine.engine.clone();
+                let sink = crate::tasks::blocking(move || engine.import()).await;
+                let sink = sink.map_err(io::Error::other)?;
+                shared.machine.snapshot_receiving.store(true, Ordering::Relaxed);
+                tracing::info!(log_index = ?meta.last_log_id, "receiving a snapshot");
+                *self.snapshot.lock() = Some(Incoming { vote, meta, sink });
+                Ok(Bytes::new())
+            }
+            Kind::SnapshotChunk => {
+                let incoming = self.snapshot.lock().take();
+                let mut incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
+                let (written, incoming) = crate::tasks::blocking(move || {
+                    let written = incoming.sink.write_chunk(payload);
+                    (written, incoming)
+                })
+                .await;
+                written.map_err(io::Error::other)?;
+                *self.snapshot.lock() = Some(incoming);
+                Ok(Bytes::new())
+            }
+            _ => {
+                let incoming = self.snapshot.lock().take();
+                let incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
+                let (vote, meta) = (incoming.vote, incoming.meta);
+                let log_index = meta.last_log_id;
+                let data = SnapshotData::Received(incoming.sink);
+                let installed = shared.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: data });
+                let response = installed.await.map_err(io::Error::other)?;
+                shared.machine.snapshot_receiving.store(false, Ordering::Relaxed);
+                tracing::info!(?log_index, "snapshot installed");
+                Ok(response.to_bytes())
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.snapshot.lock().is_some() {
+            let machine = &self.server.node.shared.machine;
+            machine.snapshot_receiving.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl PeerServer {
+    /// Does what one request asks.
+    async fn work(&self, frame: &Frame) -> Answer {
+        let payload = frame.payload.clone();
+        let raft = &self.node.shared.raft;
+        match frame.kind {
+            Kind::Append => {
+                let request = AppendRequest::from_bytes(payload).map_err(text)?;
+                Ok(raft.append_entries(request).await.map_err(text)?.to_bytes())
+            }
+            Kind::Vote => {
+                let request = VoteRequest::from_bytes(payload).map_err(text)?;
+                Ok(raft.vote(request).await.map_err(text)?.to_bytes())
+            }
+            Kind::PreVote => {
+                let request = VoteRequest::from_bytes(payload).map_err(text)?;
+                Ok(raft.pre_vote(request).await.map_err(text)?.to_bytes())
+            }
+            Kind::Transfer => {
+                let request = TransferRequest::from_bytes(payload).map_err(text)?;
+                Ok(raft.handle_transfer_leader(request).await.map_err(text)?.to_bytes())
+            }
+            Kind::Forward => {
+                let request = ForwardRequest::from_bytes(payload).map_err(text)?;
+                if StateEntry::count_operations(&request.operations) != Some(request.count) {
+                    return Err("unreadable operations".to_owned());
+                }
+                let outcome = self.node.write_here(request.operations, request.count).await;
+                Ok(ForwardAnswer::from_outcome(outcome).to_bytes())
+            }
+            Kind::ReadIndex => {
+                Ok(self.node.read_index_for_peer().await.map_err(text)?.to_bytes())
+            }
+            Kind::Order => self.node.order_from_peer(payload).await.map_err(text),
+            Kind::Identify
+            | Kind::Join
+            | Kind::Invite
+            | Kind::Promise
+            | Kind::Release
+            | Kind::Removed
+            | Kind::Membership => self.bootstrap.work(&self.node, frame).await,
+            Kind::AppendStream
+            | Kind::SnapshotBegin
+            | Kind::SnapshotChunk
+            | Kind::SnapshotEnd
+            | Kind::Answer
+            | Kind::Refusal => Err("unexpected request".to_owned()),
+        }
+    }
+}
+
+fn text(error: impl ToString) -> Refusal {
+    error.to_string()
+}
+
+/// The frame without its payload: enough to answer it.
+fn head_of(frame: Frame) -> Frame {
+    Frame { payload: Bytes::new(), ..frame }
+}
+
+/// Runs one append stream; answers go out in the order of the requests.
+async fn append_stream(
+    server: PeerServer,
+    answers: mpsc::Sender<Frame>,
+    requests: mpsc::Receiver<(Frame, AppendRequest)>,
+) {
+    let (heads, mut waiting) = mpsc::unbounded_channel();
+    let input = futures_util::stream::unfold(requests, move |mut requests| {
+        let heads = heads.clone();
+        async move {
+            let (head, request) = requests.recv().await?;
+            // The receiver lives as long as the stream below.
+            drop(heads.send(head));
+            Some((request, requests))
+        }
+    });
+    let results = server.node.shared.raft.stream_append(input);
+    futures_util::pin_mut!(results);
+    while let Some(result) = results.next().await {
+        let Some(head) = waiting.recv().await else { return };
+        let (answer, last) = match result {
+            Ok(result) => (Ok(result.to_bytes()), result.is_err()),
+            Err(fatal) => (Err(fatal.to_string()), true),
+        };
+        send(&answers, &server, &head, answer).await;
+        if last {
+            break;
+        }
+    }
+    // Requests behind a conflict were not looked at.
+    waiting.close();
+    while let Some(head) = waiting.recv().await {
+        let why = "an append before it in the stream was in conflict".to_owned();
+        send(&answers, &server, &head, Err(why)).await;
+    }
+}
+
+async fn send(answers: &mpsc::Sender<Frame>, server: &PeerServer, frame: &Frame, answer: Answer) {
+    let (kind, payload) = match answer {
+        Ok(payload) => (Kind::Answer, payload),
+        Err(why) => (Kind::Refusal, Bytes::from(why)),
+    };
+    let state = server.node.shared.identity.state();
+    let frame = Frame {
+        kind,
+        shard: frame.shard,
+        cluster_id: state.cluster_id,
+        from: state.node_id,
+        to: frame.from,
+        request_id: frame.request_id,
+        payload,
+    };
+    // A peer that hung up needs no answer.
+    drop(answers.send(frame).await);
+}
+
+async fn write_answers(mut write: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) {
+    let mut buffer = BytesMut::new();
+    while let Some(first) = frames.recv().await {
+        let mut next = Some(first);
+        while let Some(frame) = next.take() {
+            if FrameCodec.encode(frame, &mut buffer).is_err() {
+                return;
+            }
+            if buffer.len() < PEER_WRITE_BATCH_BYTES {
+                next = frames.try_recv().ok();
+            }
+        }
+        if write.write_all(&buffer).await.is_err() {
+            return;
+        }
+        buffer.clear();
+    }
+}

@@ -1,0 +1,69 @@
+//! What is measured of each peer: round trip, last contact, messages. Shown in INFO.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Figures of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PeerFigures {
+    /// Round trip of the last answered heartbeat.
+    pub(crate) round_trip: Option<Duration>,
+    /// When it last answered or asked.
+    pub(crate) last_contact: Option<Instant>,
+    /// Whether the last attempt to reach it succeeded.
+    pub(crate) connected: bool,
+}
+
+/// Figures of all peers since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    figures: Mutex<BTreeMap<u64, PeerFigures>>,
+    snapshots_sent: AtomicU64,
+    snapshot_bytes_sent: AtomicU64,
+}
+
+impl Peers {
+    /// A peer answered a heartbeat.
+    pub(crate) fn answered(&self, peer: u64, round_trip: Duration) {
+        let mut figures = self.figures.lock();
+        let figures = figures.entry(peer).or_default();
+        figures.round_trip = Some(round_trip);
+        figures.last_contact = Some(Instant::now());
+        figures.connected = true;
+    }
+
+    /// A peer sent us a request.
+    pub(crate) fn heard(&self, peer: u64) {
+        let mut figures = self.figures.lock();
+        let figures = figures.entry(peer).or_default();
+        figures.last_contact = Some(Instant::now());
+        figures.connected = true;
+    }
+
+    /// A peer did not answer.
+    pub(crate) fn lost(&self, peer: u64) {
+        self.figures.lock().entry(peer).or_default().connected = false;
+    }
+
+    /// What is known of a peer.
+    pub(crate) fn figures(&self, peer: u64) -> PeerFigures {
+        self.figures.lock().get(&peer).copied().unwrap_or_default()
+    }
+
+    /// Part of a snapshot was sent.
+    pub(crate) fn count_snapshot_bytes(&self, bytes: usize) {
+        self.snapshot_bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A snapshot was sent and installed by its receiver.
+    pub(crate) fn count_snapshot_sent(&self) {
+        self.snapshots_sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Snapshots sent since the start.
+    pub(crate) fn snapshots_sent(&self) -> u64 {
+        self.snapshots_sent.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,166 @@
+//! Group commit: everything that arrives while entries are in flight becomes one entry.
+//!
+//! A group is bounded in bytes and operations, and only a few groups are in flight at a time. The
+//! same loop serves both ways a group can go: into this node's Raft log, or to the leader.
+
+use crate::clock::unix_ms;
+use crate::random::random_u64;
+use crate::config::Settings;
+use crate::limits::SUBMISSIONS_QUEUED_MAX;
+use crate::raft::error::ReplicationError;
+use crate::raft::responder::Reply as Responder;
+use crate::raft::types::{Proposal, Raft, WriteResult};
+use crate::state_machine::{Entry, EntryHeader};
+use bytes::Bytes;
+use openraft::errors::ClientWriteError;
+use protocol::Reply;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// What became of a submission: the entry's index, and one reply for each of its operations.
+pub(crate) type Outcome = Result<(u64, Vec<Reply>), ReplicationError>;
+
+/// Encoded operations of one client, and where their outcome goes.
+pub(crate) struct Submission {
+    pub(crate) operations: Bytes,
+    pub(crate) count: u32,
+    pub(crate) done: oneshot::Sender<Outcome>,
+}
+
+/// Submissions that go together.
+pub(crate) struct Group {
+    pub(crate) submissions: Vec<Submission>,
+    pub(crate) count: u32,
+    pub(crate) bytes: usize,
+    /// Returned when the group is done.
+    _in_flight: OwnedSemaphorePermit,
+}
+
+impl Group {
+    /// Hands each submission its share of the outcome.
+    pub(crate) fn finish(self, outcome: Outcome) {
+        match outcome {
+            Ok((index, replies)) => {
+                let mut replies = replies.into_iter();
+                for submission in self.submissions {
+                    let share: Vec<Reply> =
+                        replies.by_ref().take(submission.count as usize).collect();
+                    // A client that is gone no longer wants its replies.
+                    drop(submission.done.send(Ok((index, share))));
+                }
+            }
+            Err(error) => {
+                for submission in self.submissions {
+                    drop(submission.done.send(Err(error.clone())));
+                }
+            }
+        }
+    }
+}
+
+/// Figures of group commit since the start.
+#[derive(Debug, Default)]
+pub(crate) struct GroupFigures {
+    pub(crate) groups: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) largest: AtomicU64,
+}
+
+/// The receiving end of a group loop.
+#[derive(Clone)]
+pub(crate) struct Groups {
+    queue: mpsc::Sender<Submission>,
+}
+
+impl Groups {
+    /// Starts a loop that hands groups to `send`, a few at a time.
+    pub(crate) fn start<F, Fut>(
+        settings: Arc<Settings>,
+        figures: Arc<GroupFigures>,
+        send: F,
+    ) -> Self
+    where
+        F: Fn(Group) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let (queue, submissions) = mpsc::channel(SUBMISSIONS_QUEUED_MAX);
+        crate::tasks::spawn(run(settings, figures, submissions, send));
+        Groups { queue }
+    }
+
+    /// Submits operations and waits for their outcome.
+    pub(crate) async fn submit(&self, operations: Bytes, count: u32) -> Outcome {
+        let (done, outcome) = oneshot::channel();
+        let submission = Submission { operations, count, done };
+        self.queue.try_send(submission).map_err(|_| ReplicationError::Overloaded)?;
+        match outcome.await {
+            Ok(outcome) => outcome,
+            // The group was dropped with its fate undecided: the node is stopping.
+            Err(_) => Err(ReplicationError::OutcomeUnknown("the node is stopping".to_owned())),
+        }
+    }
+}
+
+async fn run<F, Fut>(
+    settings: Arc<Settings>,
+    figures: Arc<GroupFigures>,
+    mut submissions: mpsc::Receiver<Submission>,
+    send: F,
+) where
+    F: Fn(Group) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let in_flight_max = settings.load().group_commit_in_flight as usize;
+    let in_flight = Arc::new(Semaphore::new(in_flight_max));
+    while let Some(first) = submissions.recv().await {
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let values = settings.load();
+        let mut group = Group {
+            count: first.count,
+            bytes: first.operations.len(),
+            submissions: vec![first],
+            _in_flight: permit,
+        };
+        while group.bytes < values.group_commit_max_bytes as usize
+            && u64::from(group.count) < values.group_commit_max_commands
+        {
+            let Ok(next) = submissions.try_recv() else { break };
+            group.count += next.count;
+            group.bytes += next.operations.len();
+            group.submissions.push(next);
+        }
+        figures.groups.fetch_add(1, Ordering::Relaxed);
+        figures.commands.fetch_add(u64::from(group.count), Ordering::Relaxed);
+        figures.largest.fetch_max(u64::from(group.count), Ordering::Relaxed);
+        crate::tasks::spawn(send(group));
+    }
+}
+
+/// Puts a group into this node's log; the group is finished when the entry is applied here.
+pub(crate) async fn propose(raft: Raft, settings: Arc<Settings>, group: Group) {
+    let header = EntryHeader {
+        now_ms: unix_ms(),
+        seed: random_u64(),
+        databases: settings.load().databases as u16,
+    };
+    let parts = group.submissions.iter().map(|submission| &submission.operations[..]);
+    let entry = Entry::assemble(header, group.count, parts, group.bytes);
+    let responder = Responder::new(move |outcome: WriteResult| group.finish(replies(outcome)));
+    // A failure drops the responder, and with it the group: its clients learn "unknown".
+    drop(raft.client_write_ff(Proposal(entry), Some(responder)).await);
+}
+
+fn replies(outcome: WriteResult) -> Outcome {
+    match outcome {
+        Ok(response) => Ok((response.data.log_index, response.data.replies)),
+        Err(ClientWriteError::ForwardToLeader(_)) => Err(ReplicationError::NotLeader),
+        Err(error @ ClientWriteError::LogEntryDiscarded(_)) => {
+            Err(ReplicationError::OutcomeUnknown(error.to_string()))
+        }
+        Err(
+            error @ (ClientWriteError::ChangeMembershipError(_)
+            | ClientWriteError::PreconditionFailed(_)),
+        ) => Err(ReplicationError::OutcomeUnknown(error.to_string())),
+    }
+}

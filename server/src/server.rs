@@ -1,0 +1,236 @@
+//! A running node, assembled: registries, Raft group, and what commands see of both.
+
+use crate::clients::ClientRegistry;
+use crate::commands::context::ReadContext;
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::node_control::{NodeControl, Order, OrderDone, OrderResult};
+use crate::raft::bootstrap::Bootstrap;
+use crate::raft::node::Node;
+use crate::random::random_u64;
+use crate::slowlog::SlowLog;
+use crate::state_machine::AppliedState;
+use crate::status::{ClusterStatus, Role};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use openraft::async_runtime::WatchReceiver;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use storage::StorageError;
+use storage::keyspace::Reader;
+use storage::log::LogStats;
+use storage::meta::KeyCounts;
+use storage::txn::{EngineStats, ReadTxn};
+use tokio_util::sync::CancellationToken;
+
+/// A running node.
+pub(crate) struct Server {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clients: ClientRegistry,
+    pub(crate) metrics: Metrics,
+    pub(crate) slowlog: SlowLog,
+    pub(crate) node: Node,
+    pub(crate) bootstrap: Arc<Bootstrap>,
+    /// Ends accepting and all connections.
+    pub(crate) stop: CancellationToken,
+    /// Cancelled by SHUTDOWN; the process then stops as for SIGTERM.
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) started_ms: u64,
+    last_save: AtomicU64,
+}
+
+/// One consistent version of the data with its time.
+pub(crate) struct View {
+    txn: Box<dyn ReadTxn + Send + Sync>,
+    shard: u16,
+    state: AppliedState,
+}
+
+impl View {
+    /// A reader of this version.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader::new(&*self.txn, self.shard, self.state.now_ms)
+    }
+
+    /// The context of a read command on this version.
+    pub(crate) fn context(&self, database: u8, databases: u16) -> ReadContext<'_> {
+        let clock_ms = crate::clock::unix_ms().max(self.state.now_ms);
+        ReadContext::new(self.reader(), database, databases, clock_ms, random_u64())
+    }
+}
+
+impl Server {
+    /// Puts a node and its registries together.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        node: Node,
+        bootstrap: Arc<Bootstrap>,
+        stop: CancellationToken,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Server {
+            settings,
+            clients: ClientRegistry::default(),
+            metrics: Metrics::default(),
+            slowlog: SlowLog::default(),
+            node,
+            bootstrap,
+            stop,
+            shutdown,
+            started_ms: crate::clock::unix_ms(),
+            last_save: AtomicU64::new(crate::clock::unix_ms()),
+        }
+    }
+
+    /// The state applied here now.
+    pub(crate) fn view(&self) -> Result<View, StorageError> {
+        let machine = &self.node.shared.machine;
+        let txn = machine.engine.read();
+        let state = AppliedState::load(&*txn, machine.shard)?;
+        Ok(View { txn, shard: machine.shard, state })
+    }
+
+    /// Takes the samples that figures per second come from; runs until the node stops.
+    pub(crate) async fn sample(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(Duration::from_millis(crate::limits::RATE_SAMPLE_MS));
+        let mut durable = 0;
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            self.metrics.tick(crate::clock::monotonic_ns() / 1000);
+            let machine = &self.node.shared.machine;
+            let expired = machine.expired_keys.swap(0, Ordering::Relaxed);
+            self.metrics.expired_keys.add(expired);
+            let index = machine.engine.durable_index();
+            if index != durable {
+                durable = index;
+                self.last_save.store(crate::clock::unix_ms(), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl NodeControl for Server {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn clients(&self) -> &ClientRegistry {
+        &self.clients
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn slowlog(&self) -> &SlowLog {
+        &self.slowlog
+    }
+
+    fn status(&self) -> ClusterStatus {
+        self.node.status()
+    }
+
+    fn engine_stats(&self) -> EngineStats {
+        self.node.shared.machine.engine.stats()
+    }
+
+    fn log_stats(&self) -> LogStats {
+        self.node.log_stats()
+    }
+
+    fn key_counts(&self) -> Vec<(u8, KeyCounts)> {
+        let databases = self.settings.load().databases;
+        let Ok(view) = self.view() else { return Vec::new() };
+        let counts = |database: u64| {
+            let database = database as u8;
+            let counts = view.reader().counts(database).ok()?;
+            (counts.keys > 0).then_some((database, counts))
+        };
+        (0..databases).filter_map(counts).collect()
+    }
+
+    fn last_save_ms(&self) -> u64 {
+        self.last_save.load(Ordering::Relaxed)
+    }
+
+    fn order(&self, order: Order) -> BoxFuture<'_, OrderResult> {
+        async move {
+            match order {
+                Order::Init => {
+                    let formed = self.bootstrap.form_alone(&self.node).await;
+                    formed.map(|()| OrderDone::Ok).map_err(|error| format!("ERR {error}"))
+                }
+                Order::Join { addresses } => self.join(addresses).await,
+                Order::Identify => {
+                    Ok(OrderDone::Text(self.bootstrap.introduction(&self.node).to_text()))
+                }
+                Order::Shutdown => {
+                    self.shutdown.cancel();
+                    Ok(OrderDone::Ok)
+                }
+                Order::Membership(_) | Order::TransferLeader { .. } | Order::Snapshot => {
+                    self.node.order(order).await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn wait_replicated(
+        &self,
+        log_index: u64,
+        count: usize,
+        timeout: Option<Duration>,
+    ) -> BoxFuture<'_, usize> {
+        let mut metrics = self.node.shared.raft.metrics();
+        async move {
+            let own = self.node.shared.identity.node_id();
+            let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+            loop {
+                let reached = {
+                    let metrics = metrics.borrow_watched();
+                    let others = metrics.replication.iter().flatten();
+                    let has = |matched: &Option<crate::raft::types::LogId>| {
+                        matched.as_ref().map_or(0, |id| id.index + 1) >= log_index
+                    };
+                    others.filter(|(id, matched)| **id != own && has(matched)).count()
+                };
+                if reached >= count {
+                    return reached;
+                }
+                let changed = metrics.changed();
+                let over = match deadline {
+                    Some(deadline) => tokio::time::timeout_at(deadline, changed).await.is_err(),
+                    None => changed.await.is_err(),
+                };
+                if over {
+                    return reached;
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Server {
+    async fn join(&self, addresses: Vec<String>) -> OrderResult {
+        let role = self.node.status().role;
+        if role != Role::Joining {
+            return Err("ERR this node already belongs to a cluster".to_owned());
+        }
+        self.bootstrap.join_through(addresses);
+        let deadline = tokio::time::Instant::now() + crate::limits::ORDER_WAIT;
+        while tokio::time::Instant::now() < deadline {
+            let status = self.node.status();
+            if status.this().is_some_and(|member| member.voter) {
+                return Ok(OrderDone::NodeId(status.node_id));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err("ERR the node has not joined yet; it goes on trying".to_owned())
+    }
+}
