@@ -337,3 +337,6 @@ impl<A: AsRef<[u8]>> Encoder<&[A]> for RespClientCodec {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! This package knows no command, no storage and no clock. The server reads requests with the
 //! resumable scanner of [`scanner`] (what strangers send must cost bounded memory), hands them on
-//! as [`Request`], and writes answers given as [`Reply`] with [`encode`]. The other direction, used
+//! as [`Request`], and writes answers given as [`Reply`] with [`encode()`]. The other direction, used
 //! by tools, tests and the load generator, is [`codec`].
 
 #![warn(missing_docs)]
@@ -19,6 +19,8 @@ pub mod slot;
 
 mod grow;
 mod number;
+#[cfg(test)]
+mod reference_server;
 
 pub use codec::{DecodeError, RespClientCodec};
 pub use encode::{RespVersion, encode, encode_request};

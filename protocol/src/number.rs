@@ -29,7 +29,7 @@ pub(crate) fn parse_canonical(text: &[u8]) -> Option<i64> {
 ///
 /// This is the header of nearly every count and length. `None` says nothing: the line may be
 /// incomplete, longer or malformed.
-#[inline]
+#[inline(always)]
 pub(crate) fn parse_short_line(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut value = 0u32;
     for (at, &byte) in bytes.iter().take(10).enumerate() {

@@ -94,15 +94,10 @@ impl Scanner {
     fn scan_count(&mut self, bytes: &[u8], limits: &ScanLimits) -> Result<bool, ProtocolError> {
         let (count, end) = match parse_short_line(&bytes[1..]) {
             Some((count, length)) => (i64::from(count), 1 + length),
-            None => {
-                let Some(cr) = self.find_cr(bytes, limits, ProtocolError::MultibulkCountTooBig)?
-                else {
-                    return Ok(false);
-                };
-                let count =
-                    parse_canonical(&bytes[1..cr]).ok_or(ProtocolError::InvalidMultibulkLength)?;
-                (count, cr + 2)
-            }
+            None => match self.scan_unusual_count(bytes, limits)? {
+                Some(found) => found,
+                None => return Ok(false),
+            },
         };
         if count > i64::from(limits.multibulk_count_max) {
             return Err(ProtocolError::InvalidMultibulkLength);
@@ -115,6 +110,20 @@ impl Scanner {
         self.position = end;
         self.searched = 0;
         Ok(true)
+    }
+
+    /// A count whose line is incomplete, long, negative or malformed, and the line's end.
+    #[cold]
+    fn scan_unusual_count(
+        &mut self,
+        bytes: &[u8],
+        limits: &ScanLimits,
+    ) -> Result<Option<(i64, usize)>, ProtocolError> {
+        let Some(cr) = self.find_cr(bytes, limits, ProtocolError::MultibulkCountTooBig)? else {
+            return Ok(None);
+        };
+        let count = parse_canonical(&bytes[1..cr]).ok_or(ProtocolError::InvalidMultibulkLength)?;
+        Ok(Some((count, cr + 2)))
     }
 
     /// Reads arguments until none is missing; false when more bytes are needed.
@@ -142,6 +151,7 @@ impl Scanner {
     }
 
     /// Reads `$<length>` at `position` and moves behind it; `None` when the line is incomplete.
+    #[inline]
     fn scan_bulk_header(
         &mut self,
         bytes: &[u8],
@@ -153,25 +163,37 @@ impl Scanner {
         };
         let (length, start) = match short {
             Some((length, header)) => (length as usize, self.position + 1 + header),
-            None => {
-                let Some(cr) = self.find_cr(bytes, limits, ProtocolError::BulkCountTooBig)? else {
-                    return Ok(None);
-                };
-                if bytes[self.position] != b'$' {
-                    return Err(ProtocolError::ExpectedBulk(bytes[self.position]));
-                }
-                let length = parse_canonical(&bytes[self.position + 1..cr])
-                    .and_then(|length| usize::try_from(length).ok())
-                    .ok_or(ProtocolError::InvalidBulkLength)?;
-                (length, cr + 2)
-            }
+            None => match self.scan_unusual_bulk_header(bytes, limits)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
         self.check_bulk(length, start, limits)?;
         self.position = start;
         Ok(Some(length))
     }
 
+    /// A length whose line is incomplete, long or malformed, and the line's end.
+    #[cold]
+    fn scan_unusual_bulk_header(
+        &mut self,
+        bytes: &[u8],
+        limits: &ScanLimits,
+    ) -> Result<Option<(usize, usize)>, ProtocolError> {
+        let Some(cr) = self.find_cr(bytes, limits, ProtocolError::BulkCountTooBig)? else {
+            return Ok(None);
+        };
+        if bytes[self.position] != b'$' {
+            return Err(ProtocolError::ExpectedBulk(bytes[self.position]));
+        }
+        let length = parse_canonical(&bytes[self.position + 1..cr])
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or(ProtocolError::InvalidBulkLength)?;
+        Ok(Some((length, cr + 2)))
+    }
+
     /// Whether an argument of `length` bytes at offset `start` may be received at all.
+    #[inline]
     fn check_bulk(
         &self,
         length: usize,
@@ -214,6 +236,7 @@ impl Scanner {
     }
 
     /// Takes a line off the buffer, which may hold no argument; `None` when it is incomplete.
+    #[inline(never)]
     fn take_inline(
         &mut self,
         buffer: &mut BytesMut,

@@ -1,6 +1,7 @@
 //! Every kind of reply in both versions, and doubles against `printf("%.17g")` as recorded.
 
 use super::*;
+use crate::reference_server::RedisServer;
 use std::borrow::Cow;
 
 #[track_caller]
@@ -161,4 +162,98 @@ fn doubles_are_those_of_printf() {
         assert_eq!(String::from_utf8_lossy(&text), expected, "{value:e}");
         assert!(!text.spilled());
     }
+}
+
+/// What redis-server writes for every type, by its own command for testing clients.
+#[test]
+fn redis_server_writes_every_type_alike() {
+    let Some(server) = RedisServer::start(&["--enable-debug-command", "yes"]) else {
+        return;
+    };
+    let integers = || (0..3).map(Reply::Integer).collect::<Vec<_>>();
+    let cases = [
+        ("string", Reply::bulk("Hello World")),
+        ("integer", Reply::Integer(12345)),
+        ("double", Reply::Double("3.141".parse().expect("a double"))),
+        ("null", Reply::Null),
+        ("array", Reply::Array(integers())),
+        ("set", Reply::Set(integers())),
+        (
+            "map",
+            Reply::Map(
+                (0..3)
+                    .map(|n| (Reply::Integer(n), Reply::Boolean(n == 1)))
+                    .collect(),
+            ),
+        ),
+        (
+            "verbatim",
+            Reply::Verbatim(*b"txt", Bytes::from_static(b"This is a verbatim\nstring")),
+        ),
+        ("true", Reply::Boolean(true)),
+        ("false", Reply::Boolean(false)),
+        (
+            "bignum",
+            Reply::BigNumber("1234567999999999999999999999999999999".into()),
+        ),
+    ];
+    for (version, hello) in [
+        (RespVersion::Resp2, "HELLO 2"),
+        (RespVersion::Resp3, "HELLO 3"),
+    ] {
+        for (name, reply) in &cases {
+            let mut expected = BytesMut::new();
+            encode(reply, version, &mut expected);
+            let input = format!("{hello}\r\nDEBUG PROTOCOL {name}\r\nQUIT\r\n");
+            let (received, _) = server.exchange(input.as_bytes(), usize::MAX);
+            let received = received
+                .strip_suffix(b"+OK\r\n")
+                .expect("the reply to QUIT");
+            let received = String::from_utf8_lossy(&received[received.len() - expected.len()..]);
+            assert_eq!(
+                received,
+                String::from_utf8_lossy(&expected),
+                "{name} {version:?}"
+            );
+        }
+    }
+}
+
+/// Scores are replied with as doubles; these are spread over all exponents.
+#[test]
+fn redis_server_writes_doubles_alike() {
+    let Some(server) = RedisServer::start(&[]) else {
+        return;
+    };
+    let mut input = String::from("CLIENT REPLY OFF\r\n");
+    let mut expected = BytesMut::new();
+    let mut bits = 0x0123_4567_89ab_cdef_u64;
+    let spread = (0..500).map(|_| {
+        bits = bits
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        f64::from_bits(bits)
+    });
+    let human = (-400i32..400).map(|n| f64::from(n) / 16.0 * 10f64.powi(n / 20));
+    let values: Vec<f64> = spread
+        .chain(human)
+        .filter(|value| !value.is_nan())
+        .collect();
+    for (member, value) in values.iter().enumerate() {
+        input.push_str(&format!("ZADD z {value:e} {member}\r\n"));
+        encode(&Reply::Double(*value), RespVersion::Resp3, &mut expected);
+    }
+    input.push_str("HELLO 3\r\nCLIENT REPLY ON\r\n");
+    for member in 0..values.len() {
+        input.push_str(&format!("ZSCORE z {member}\r\n"));
+    }
+    input.push_str("QUIT\r\n");
+    let (received, _) = server.exchange(input.as_bytes(), usize::MAX);
+    let received = String::from_utf8(received).expect("ASCII");
+    let expected = String::from_utf8(expected.to_vec()).expect("ASCII");
+    let received = received
+        .strip_prefix("+OK\r\n")
+        .and_then(|text| text.strip_suffix("+OK\r\n"));
+    let received: Vec<_> = received.expect("two confirmations").lines().collect();
+    assert_eq!(received, expected.lines().collect::<Vec<_>>());
 }

@@ -3,6 +3,9 @@
 use super::*;
 use crate::encode::encode_request;
 
+mod properties;
+mod reference;
+
 /// Everything a connection would do with some bytes.
 #[derive(Debug, PartialEq)]
 struct Outcome {
