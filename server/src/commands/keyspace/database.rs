@@ -42,7 +42,10 @@ pub(super) const FLUSHDB: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(1),
     flags: Flags::WRITE,
     categories: &["@keyspace", "@dangerous"],
-    run: Run::Write { check: check_flush, apply: flushdb },
+    run: Run::Write {
+        check: check_flush,
+        apply: flushdb,
+    },
     ..DBSIZE
 };
 
@@ -50,7 +53,10 @@ pub(super) const FLUSHALL: CommandSpec = CommandSpec {
     name: "flushall",
     syntax: "FLUSHALL [ASYNC | SYNC]",
     summary: "Removes all keys of all databases.",
-    run: Run::Write { check: check_flush, apply: flushall },
+    run: Run::Write {
+        check: check_flush,
+        apply: flushall,
+    },
     ..FLUSHDB
 };
 
@@ -61,7 +67,10 @@ pub(super) const SWAPDB: CommandSpec = CommandSpec {
     since: "4.0.0",
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::FAST),
-    run: Run::Write { check: |args| swapped(args, DATABASES_MAX as u16).map(|_| ()), apply: swapdb },
+    run: Run::Write {
+        check: |args| swapped(args, DATABASES_MAX as u16).map(|_| ()),
+        apply: swapdb,
+    },
     ..FLUSHDB
 };
 
@@ -102,7 +111,10 @@ fn swapped(args: &Request, databases: u16) -> Result<(u8, u8), CommandError> {
     };
     let one = number(1, "ERR invalid first DB index")?;
     let other = number(2, "ERR invalid second DB index")?;
-    Ok((database_in_range(one, databases)?, database_in_range(other, databases)?))
+    Ok((
+        database_in_range(one, databases)?,
+        database_in_range(other, databases)?,
+    ))
 }
 
 fn swapdb(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {

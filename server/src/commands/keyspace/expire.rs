@@ -78,7 +78,10 @@ pub(super) const PERSIST: CommandSpec = CommandSpec {
     summary: "Removes the deadline of a key.",
     since: "2.2.0",
     arity: Arity::Exactly(2),
-    run: Run::Write { check: no_check, apply: persist },
+    run: Run::Write {
+        check: no_check,
+        apply: persist,
+    },
     ..EXPIRE
 };
 
@@ -104,7 +107,12 @@ impl Conditions {
             };
             *flag = true;
         }
-        let Conditions { if_none, if_some, if_later, if_earlier } = conditions;
+        let Conditions {
+            if_none,
+            if_some,
+            if_later,
+            if_earlier,
+        } = conditions;
         let text = match () {
             () if if_none && (if_some || if_later || if_earlier) => {
                 "ERR NX and XX, GT or LT options at the same time are not compatible"
@@ -155,7 +163,9 @@ fn expire(
     let conditions = Conditions::parse(args)?;
     let deadline_ms = form.resolve(integer(args.arg(2))?, ctx.now_ms(), command)?;
     let loaded = ctx.load(args.arg(1))?;
-    let Some(record) = loaded.record() else { return Ok(Reply::Integer(0)) };
+    let Some(record) = loaded.record() else {
+        return Ok(Reply::Integer(0));
+    };
     if !conditions.allow(record.deadline_ms, deadline_ms) {
         return Ok(Reply::Integer(0));
     }
@@ -166,7 +176,10 @@ fn expire(
 
 fn persist(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let loaded = ctx.load(args.arg(1))?;
-    if loaded.record().is_none_or(|record| record.deadline_ms.is_none()) {
+    if loaded
+        .record()
+        .is_none_or(|record| record.deadline_ms.is_none())
+    {
         return Ok(Reply::Integer(0));
     }
     change_deadline(ctx, loaded, None)?;

@@ -36,7 +36,9 @@ fn randomkey(ctx: &ReadContext<'_>, _: &Request) -> Outcome {
     let slot_width = Position::start_of_slot(1).0;
     let slots = Position::END.0 / slot_width;
     let any_slot = random.next_u64() % slots * slot_width;
-    let Some(in_slot) = next_key(ctx, any_slot)? else { return Ok(Reply::Null) };
+    let Some(in_slot) = next_key(ctx, any_slot)? else {
+        return Ok(Reply::Null);
+    };
     let slot_start = in_slot.position.0 / slot_width * slot_width;
     let key = match next_key(ctx, slot_start + random.next_u64() % slot_width)? {
         Some(key) if key.position.0 / slot_width * slot_width == slot_start => key,
@@ -48,9 +50,16 @@ fn randomkey(ctx: &ReadContext<'_>, _: &Request) -> Outcome {
 
 /// The first key at `position` or later, or else the first of all.
 fn next_key(ctx: &ReadContext<'_>, position: u64) -> Result<Option<KeyRow>, StorageError> {
-    let later = ctx.reader.keys_from(ctx.database, Position(position))?.next();
+    let later = ctx
+        .reader
+        .keys_from(ctx.database, Position(position))?
+        .next();
     match later {
         Some(row) => row.map(Some),
-        None => ctx.reader.keys_from(ctx.database, Position(0))?.next().transpose(),
+        None => ctx
+            .reader
+            .keys_from(ctx.database, Position(0))?
+            .next()
+            .transpose(),
     }
 }

@@ -26,7 +26,11 @@ pub(super) const RENAME: CommandSpec = CommandSpec {
     since: "1.0.0",
     arity: Arity::Exactly(3),
     flags: Flags::WRITE,
-    keys: Keys::Range { first: 1, last: 2, step: 1 },
+    keys: Keys::Range {
+        first: 1,
+        last: 2,
+        step: 1,
+    },
     run: Run::Write {
         check: no_check,
         apply: |ctx, args| rename(ctx, args, true).map(|_| Reply::OK),
@@ -47,11 +51,7 @@ pub(super) const RENAMENX: CommandSpec = CommandSpec {
 };
 
 /// Returns whether the key has got a name that it did not have.
-fn rename(
-    ctx: &mut WriteContext<'_, '_>,
-    args: &Request,
-    replace: bool,
-) -> Result<bool, Failure> {
+fn rename(ctx: &mut WriteContext<'_, '_>, args: &Request, replace: bool) -> Result<bool, Failure> {
     let (key, new_key) = (args.arg(1), args.arg(2));
     let from = ctx.load(key)?;
     let record = from.record().cloned().ok_or(CommandError::NoSuchKey)?;
@@ -63,6 +63,7 @@ fn rename(
         return Ok(false);
     }
     ctx.writer.remove(from)?;
-    ctx.writer.store(to, record.kind, &[&record.payload], record.deadline_ms)?;
+    ctx.writer
+        .store(to, record.kind, &[&record.payload], record.deadline_ms)?;
     Ok(true)
 }

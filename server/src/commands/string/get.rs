@@ -33,7 +33,10 @@ pub(super) const GETDEL: CommandSpec = CommandSpec {
     summary: "Returns a string and removes its key.",
     since: "6.2.0",
     flags: Flags::WRITE.and(Flags::FAST),
-    run: Run::Write { check: no_check, apply: getdel },
+    run: Run::Write {
+        check: no_check,
+        apply: getdel,
+    },
     ..GET
 };
 
@@ -44,7 +47,9 @@ fn get(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
 
 fn getdel(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let loaded = ctx.load_string(args.arg(1))?;
-    let Some(record) = loaded.record() else { return Ok(Reply::Null) };
+    let Some(record) = loaded.record() else {
+        return Ok(Reply::Null);
+    };
     let reply = Reply::Bulk(record.payload.clone());
     ctx.writer.remove(loaded)?;
     Ok(reply)

@@ -30,7 +30,10 @@ pub(super) const GETEX: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(2),
     flags: Flags::WRITE.and(Flags::FAST),
     keys: Keys::at(1),
-    run: Run::Write { check: |args| parse(args).map(|_| ()), apply: getex },
+    run: Run::Write {
+        check: |args| parse(args).map(|_| ()),
+        apply: getex,
+    },
     ..CommandSpec::TEMPLATE
 };
 
@@ -67,7 +70,9 @@ fn parse(args: &Request) -> Result<Change<'_>, CommandError> {
 fn getex(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let change = parse(args)?;
     let loaded = ctx.load_string(args.arg(1))?;
-    let Some(record) = loaded.record() else { return Ok(Reply::Null) };
+    let Some(record) = loaded.record() else {
+        return Ok(Reply::Null);
+    };
     let reply = Reply::Bulk(record.payload.clone());
     match change {
         Change::Expire(form, number) => {
