@@ -116,19 +116,33 @@ impl Settings {
             .unwrap_or(Source::Default)
     }
 
-    /// The names and values that match any of the glob patterns, aliases under their own names.
-    pub fn get(&self, patterns: &[&[u8]]) -> Vec<(&'static str, String)> {
+    /// CONFIG GET: names and values of what is asked for. A plain name is repeated as it was given; a
+    /// glob pattern finds every name it matches, aliases included. No name is there twice.
+    pub fn get(&self, patterns: &[&[u8]]) -> Vec<(String, String)> {
         let values = self.load();
-        let globs = patterns
-            .iter()
-            .map(|pattern| Glob::new(&pattern.to_ascii_lowercase()));
-        let globs: Vec<Glob> = globs.collect();
-        let wanted = |name: &str| globs.iter().any(|glob| glob.matches(name.as_bytes()));
-        let mut found = Vec::new();
-        for setting in all() {
-            let names = [Some(setting.name), setting.alias];
-            for name in names.into_iter().flatten().filter(|name| wanted(name)) {
-                found.push((name, setting.kind.show(&values)));
+        let mut found: Vec<(String, String)> = Vec::new();
+        let mut add = |name: &str, setting: &Setting| {
+            if !found
+                .iter()
+                .any(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
+                found.push((name.to_owned(), setting.kind.show(&values)));
+            }
+        };
+        for pattern in patterns {
+            if !pattern.iter().any(|byte| b"[*?".contains(byte)) {
+                let name = String::from_utf8_lossy(pattern);
+                if let Some(setting) = find(&name) {
+                    add(&name, setting);
+                }
+                continue;
+            }
+            let glob = Glob::new(&pattern.to_ascii_lowercase());
+            for setting in all() {
+                let names = [Some(setting.name), setting.alias].into_iter().flatten();
+                names
+                    .filter(|name| glob.matches(name.as_bytes()))
+                    .for_each(|name| add(name, setting));
             }
         }
         found

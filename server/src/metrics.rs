@@ -74,6 +74,8 @@ pub struct CommandMetrics {
 /// All counters of a node.
 #[derive(Debug)]
 pub struct Metrics {
+    /// When these began to be kept (the start of the node), in milliseconds since 1970.
+    pub started_ms: u64,
     /// Connections accepted.
     pub connections_received: Counter,
     /// Connections refused because of `maxclients`.
@@ -146,6 +148,7 @@ impl Gauge {
 impl Default for Metrics {
     fn default() -> Self {
         Metrics {
+            started_ms: crate::clock::unix_ms(),
             connections_received: Counter::default(),
             connections_rejected: Counter::default(),
             commands_processed: Counter::default(),

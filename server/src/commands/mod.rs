@@ -9,16 +9,31 @@ pub mod glob;
 pub mod numbering;
 pub mod numbers;
 pub mod spec;
+pub mod words;
 
+pub mod cluster;
+pub mod connection;
+pub mod info;
 pub mod keyspace;
+pub mod replication;
+pub mod server;
 pub mod string;
+pub mod transaction;
 
 use spec::CommandSpec;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Every command, by chapter. A reader finds each in the folder of that name.
-pub static TABLE: &[&[CommandSpec]] = &[string::COMMANDS, keyspace::COMMANDS];
+pub static TABLE: &[&[CommandSpec]] = &[
+    string::COMMANDS,
+    keyspace::COMMANDS,
+    transaction::COMMANDS,
+    connection::COMMANDS,
+    server::COMMANDS,
+    replication::COMMANDS,
+    cluster::COMMANDS,
+];
 
 /// Longest command name, in bytes.
 const NAME_BYTES_MAX: usize = 32;
@@ -45,6 +60,9 @@ pub fn lookup_subcommand(container: &'static CommandSpec, name: &[u8]) -> Option
 pub fn all() -> impl Iterator<Item = &'static CommandSpec> {
     TABLE.iter().flat_map(|group| group.iter())
 }
+
+#[cfg(test)]
+mod fake_node;
 
 #[cfg(test)]
 mod test_support;

@@ -19,7 +19,12 @@ pub fn printable(arg: &[u8]) -> String {
 pub fn help(container: &str, lines: &[&'static str]) -> Reply {
     let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
     let mut reply = vec![Reply::Simple(first.into())];
-    reply.extend(lines.iter().chain(&["HELP", "    Prints this help."]).map(|line| Reply::simple(line)));
+    reply.extend(
+        lines
+            .iter()
+            .chain(&["HELP", "    Prints this help."])
+            .map(|line| Reply::simple(line)),
+    );
     Reply::Array(reply)
 }
 

@@ -200,8 +200,8 @@ static CLIENTS: &[Setting] = &[
     row(
         "proto-max-bulk-len",
         "512mb",
-        memory(MB, 512 * MB, |v| &mut v.proto_max_bulk_bytes),
-        "Longest argument and longest string.",
+        memory(MB, i64::MAX as u64, |v| &mut v.proto_max_bulk_bytes),
+        "Longest argument and longest string. The protocol itself takes no more than 2 GB.",
     )
     .unit("bytes"),
     row(

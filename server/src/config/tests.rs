@@ -127,7 +127,7 @@ fn mistakes_are_named_and_the_nearest_name_is_suggested() {
 #[test]
 fn config_get_matches_patterns_and_aliases() {
     let settings = Settings::default();
-    let names = |patterns: &[&str]| -> Vec<&str> {
+    let names = |patterns: &[&str]| -> Vec<String> {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
         settings
             .get(&patterns)
@@ -142,6 +142,7 @@ fn config_get_matches_patterns_and_aliases() {
     );
     assert_eq!(names(&["nothing"]), [""; 0]);
     assert_eq!(names(&["*"]).len(), all().count() + 1);
+    assert_eq!(names(&["DATABASES", "databases"]), ["DATABASES"]);
     assert_eq!(value(&settings, "proto-max-bulk-len"), "536870912");
     assert_eq!(value(&settings, "port"), "6379");
     assert_eq!(

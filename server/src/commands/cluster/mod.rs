@@ -101,7 +101,10 @@ fn forget<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply> {
             return Reply::error("ERR I tried hard but I can't forget myself...");
         }
         let order = Order::Membership(MembershipChange::Remove { id: member.id });
-        ctx.node.order(order).await.map_or_else(Reply::error, |_| Reply::OK)
+        ctx.node
+            .order(order)
+            .await
+            .map_or_else(Reply::error, |_| Reply::OK)
     })
 }
 

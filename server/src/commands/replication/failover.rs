@@ -55,7 +55,8 @@ fn failover<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply>
 }
 
 fn parse(args: &Request) -> Result<Options, Reply> {
-    let number_error = |error: crate::commands::error::CommandError| Reply::error(error.to_string());
+    let number_error =
+        |error: crate::commands::error::CommandError| Reply::error(error.to_string());
     let mut options = Options::default();
     let mut at = 1;
     while let Some(word) = args.get(at) {
@@ -88,7 +89,9 @@ fn parse(args: &Request) -> Result<Options, Reply> {
 fn check(status: &ClusterStatus, options: Options) -> Result<(Option<u64>, Option<u64>), Reply> {
     let refuse = |text| Err(Reply::error(text));
     if options.abort && status.transferring {
-        return refuse("ERR FAILOVER under way cannot be aborted: it ends with the election timeout");
+        return refuse(
+            "ERR FAILOVER under way cannot be aborted: it ends with the election timeout",
+        );
     }
     if options.abort {
         return refuse("ERR No failover in progress.");
@@ -103,7 +106,9 @@ fn check(status: &ClusterStatus, options: Options) -> Result<(Option<u64>, Optio
         let text = "ERR FAILOVER with force option requires both a timeout and target HOST and IP.";
         return refuse(text);
     }
-    let Some((host, port)) = options.target else { return Ok((None, options.timeout_ms)) };
+    let Some((host, port)) = options.target else {
+        return Ok((None, options.timeout_ms));
+    };
     let is_target = |member: &&crate::status::Member| {
         member.host.as_bytes() == host && i32::from(member.port) == port
     };

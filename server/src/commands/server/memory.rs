@@ -69,7 +69,9 @@ const DEADLINE_BYTES: usize = 8 + 11;
 fn usage(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
     check_samples(args)?;
     let key = args.arg(2);
-    let Some(record) = ctx.lookup(key)? else { return Ok(Reply::Null) };
+    let Some(record) = ctx.lookup(key)? else {
+        return Ok(Reply::Null);
+    };
     let mut bytes = OVERHEAD_BYTES + key.len() + record.payload.len();
     if record.deadline_ms.is_some() {
         bytes += DEADLINE_BYTES + key.len();
@@ -81,7 +83,9 @@ fn usage(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
 fn check_samples(args: &Request) -> Result<(), CommandError> {
     let mut at = 3;
     while at < args.len() {
-        let samples = args.get(at + 1).filter(|_| is_word(args.arg(at), "samples"));
+        let samples = args
+            .get(at + 1)
+            .filter(|_| is_word(args.arg(at), "samples"));
         if numbers::integer(samples.ok_or(CommandError::Syntax)?)? < 0 {
             return Err(CommandError::Syntax);
         }

@@ -51,7 +51,10 @@ fn shutdown<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply>
 fn check(args: &Request) -> Result<(), Reply> {
     let has = |word: &str| args.iter().skip(1).any(|arg| is_word(arg, word));
     let words = ["save", "nosave", "now", "force", "abort"];
-    let known = args.iter().skip(1).all(|arg| words.iter().any(|word| is_word(arg, word)));
+    let known = args
+        .iter()
+        .skip(1)
+        .all(|arg| words.iter().any(|word| is_word(arg, word)));
     let (both, abort) = (has("save") && has("nosave"), has("abort"));
     if !known || both || (abort && args.len() > 2) {
         return Err(SYNTAX);

@@ -30,7 +30,11 @@ pub(super) const COMMAND: CommandSpec = CommandSpec {
     ..PLAIN
 };
 
-const SUB: CommandSpec = CommandSpec { group: Group::Connection, since: "2.8.13", ..PLAIN };
+const SUB: CommandSpec = CommandSpec {
+    group: Group::Connection,
+    since: "2.8.13",
+    ..PLAIN
+};
 
 static SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
@@ -52,7 +56,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "getkeys",
-        syntax: "COMMAND GETKEYS command [arg [arg ...]]",
+        syntax: "COMMAND GETKEYS command arg [arg ...]",
         summary: "Returns the keys of a command.",
         arity: Arity::AtLeast(4),
         run: Run::Session(getkeys::getkeys),
@@ -60,7 +64,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "getkeysandflags",
-        syntax: "COMMAND GETKEYSANDFLAGS command [arg [arg ...]]",
+        syntax: "COMMAND GETKEYSANDFLAGS command arg [arg ...]",
         summary: "Returns the keys of a command, and what it does to each.",
         since: "7.0.0",
         arity: Arity::AtLeast(4),
@@ -107,7 +111,7 @@ fn info(_: &mut SessionContext<'_>, args: &Request) -> Reply {
     if args.len() == 2 {
         return Reply::Array(all().map(describe::info).collect());
     }
-    let describe = |name| numbering::find(name).map_or(Reply::NullArray, describe::info);
+    let describe = |name| numbering::find(name).map_or(Reply::Null, describe::info);
     Reply::Array(args.iter().skip(2).map(describe).collect())
 }
 
@@ -115,7 +119,13 @@ fn docs(_: &mut SessionContext<'_>, args: &Request) -> Reply {
     if args.len() == 2 {
         return Reply::Map(all().map(describe::docs).collect());
     }
-    Reply::Map(args.iter().skip(2).filter_map(numbering::find).map(describe::docs).collect())
+    Reply::Map(
+        args.iter()
+            .skip(2)
+            .filter_map(numbering::find)
+            .map(describe::docs)
+            .collect(),
+    )
 }
 
 fn print_help(_: &mut SessionContext<'_>, _: &Request) -> Reply {
