@@ -2,15 +2,19 @@
 //!
 //! Exit codes: 0 done, 1 nothing succeeded (`load`) or a ratio too low (`peers --check`), 2 not run.
 
+use crate::comparison::Point;
 use crate::error::Failure;
 use crate::keys::{Distribution, KEYS_MAX};
 use crate::load::{self, Plan};
+use crate::peers;
 use crate::report::LoadReport;
+use crate::target::Peer;
 use crate::workload::{MSET_KEYS_MAX, VALUE_BYTES_MAX, Verb, Workload};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Longest run, in seconds.
 const DURATION_MAX_S: f64 = 3_600.0;
@@ -35,6 +39,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Send one workload and print throughput and latencies.
     Load(LoadArgs),
+    /// Start Kvorum and its peers on this machine, measure them in turn, print the ratios.
+    Peers(PeersArgs),
 }
 
 #[derive(Args)]
@@ -109,6 +115,50 @@ struct LoadArgs {
     json: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct PeersArgs {
+    /// Who is measured.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::ALL)]
+    peers: Vec<Peer>,
+    /// Loads: workload, connections, pipeline.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "set-c50-p1,set-c50-p16,get-c50-p1,get-c50-p16,set-c1-p1"
+    )]
+    points: Vec<Point>,
+    /// How often each point is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Length of each measurement, at most 3600.
+    #[arg(short, long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    duration: Duration,
+    /// Size of the key space; every key is written once before the first round.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
+    keys: u64,
+    /// Size of each value.
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=VALUE_BYTES_MAX as u64))]
+    value_bytes: u64,
+    /// First of the nine ports used; Kvorum also uses four that are 10000 above.
+    #[arg(long, default_value_t = 22_000, value_parser = clap::value_parser!(u16).range(1_024..=55_000))]
+    base_port: u16,
+    /// Where the temporary data directory is made; must be on a real disk.
+    #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+    /// Kvorum's binary [default: `cargo build --release -p kvorum` makes it].
+    #[arg(long, value_name = "FILE")]
+    kvorum_bin: Option<PathBuf>,
+    /// Redis's binary; without it Kvorum is measured alone.
+    #[arg(long, value_name = "FILE", default_value = "redis-server")]
+    redis_bin: PathBuf,
+    /// Where the result is written.
+    #[arg(long, value_name = "FILE", default_value = "target/bench-peers.json")]
+    json: PathBuf,
+    /// Exit with 1 when a ratio is lower than expected or something could not be measured.
+    #[arg(long)]
+    check: bool,
+}
+
 impl LoadArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         let plan = Plan {
@@ -153,7 +203,61 @@ impl LoadArgs {
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Load(args) => run_load(&args),
+        Command::Peers(args) => run_peers(args),
     }
+}
+
+fn run_peers(args: PeersArgs) -> Result<ExitCode, Failure> {
+    let options = peers::Options {
+        peers: args.peers,
+        points: args.points,
+        rounds: args.rounds as usize,
+        duration: args.duration,
+        keys: args.keys,
+        value_bytes: args.value_bytes as usize,
+        base_port: args.base_port,
+        directory: args.dir,
+        kvorum: args.kvorum_bin,
+        redis: args.redis_bin,
+    };
+    options.check().map_err(Failure::new)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let comparison = runtime.block_on(async {
+        // Whichever way this ends, the future of the comparison is dropped and stops its servers.
+        tokio::select! {
+            result = peers::compare(&options) => result,
+            result = interrupted() => {
+                result?;
+                Err(Failure::new("interrupted; the servers are stopped"))
+            }
+        }
+    })?;
+    write_json(&args.json, &comparison)?;
+    print!("{comparison}");
+    println!("\nwritten to {}", args.json.display());
+    let passed = !args.check || comparison.as_expected();
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Returns on SIGINT, SIGTERM or SIGHUP.
+async fn interrupted() -> std::io::Result<()> {
+    let (mut int, mut term, mut hup) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    );
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
+        _ = hup.recv() => {}
+    }
+    Ok(())
 }
 
 fn run_load(args: &LoadArgs) -> Result<ExitCode, Failure> {
@@ -210,7 +314,9 @@ mod tests {
             .into_iter()
             .chain(line.split_whitespace());
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-        let Command::Load(args) = cli.command;
+        let Command::Load(args) = cli.command else {
+            panic!("the line says load")
+        };
         args.plan().map_err(|failure| failure.to_string())
     }
 
@@ -229,6 +335,19 @@ mod tests {
         }
         assert!(parse("--value-bytes 16777217").is_err());
         assert!(parse("--value-bytes 1048576 -P 100").is_err());
+    }
+
+    #[test]
+    fn the_default_comparison_is_the_whole_one() {
+        let cli = Cli::try_parse_from(["kvorum-bench", "peers"]).unwrap();
+        let Command::Peers(args) = cli.command else {
+            panic!("the line says peers")
+        };
+        assert_eq!(
+            (args.peers.len(), args.points.len(), args.rounds),
+            (5, 5, 3)
+        );
+        assert!(Cli::try_parse_from(["kvorum-bench", "peers", "--points", "set-c0-p1"]).is_err());
     }
 
     #[test]

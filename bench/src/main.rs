@@ -27,15 +27,19 @@
 )]
 
 mod cli;
+mod comparison;
 mod connection;
 mod control;
 mod error;
 mod keys;
 mod load;
+mod machine;
+mod peers;
 mod process;
 mod replies;
 mod report;
 mod stats;
+mod target;
 mod workload;
 
 use clap::Parser;

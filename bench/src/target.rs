@@ -1,0 +1,370 @@
+//! The servers that are compared: which processes, with which settings, and who leads.
+//!
+//! Every process listens on 127.0.0.1 and keeps its data in its own directory below one temporary
+//! directory. Kvorum runs with its defaults. Redis gets what favours it: no RDB snapshots and no
+//! rewrite of the append-only file during a run.
+//!
+//! Invariant: a process started here is killed and waited for when its [`Running`] is dropped,
+//! whether the comparison ended well, failed, panicked or was interrupted.
+
+use crate::control;
+use crate::error::Failure;
+use crate::process::Watched;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest that a peer may take to start, and to agree on a leader later.
+const READY_MAX: Duration = Duration::from_secs(30);
+/// Pause between two looks at the roles.
+const READY_PAUSE: Duration = Duration::from_millis(100);
+/// End of a log that is shown when a process fails, in bytes.
+const LOG_TAIL_BYTES: usize = 2_000;
+
+/// A server, or servers that replicate one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Peer {
+    /// One Kvorum node.
+    #[value(name = "kvorum-1")]
+    KvorumOne,
+    /// Three Kvorum nodes; load goes to the leader.
+    #[value(name = "kvorum-3")]
+    KvorumThree,
+    /// `redis-server --appendonly yes --appendfsync always`.
+    RedisAlways,
+    /// `redis-server` without any persistence.
+    RedisMemory,
+    /// Redis with two replicas, `appendfsync always` on all, `WAIT 1` after each round of writes.
+    RedisWait,
+}
+
+impl Peer {
+    /// All peers, in the order in which they are shown.
+    pub(crate) const ALL: [Peer; 5] = [
+        Peer::KvorumOne,
+        Peer::KvorumThree,
+        Peer::RedisAlways,
+        Peer::RedisMemory,
+        Peer::RedisWait,
+    ];
+
+    /// Whether the processes are Kvorum's.
+    pub(crate) fn is_kvorum(self) -> bool {
+        matches!(self, Peer::KvorumOne | Peer::KvorumThree)
+    }
+
+    /// Replicas that must acknowledge a write.
+    pub(crate) fn wait(self) -> Option<u32> {
+        (self == Peer::RedisWait).then_some(1)
+    }
+
+    fn nodes(self) -> u16 {
+        match self {
+            Peer::KvorumThree | Peer::RedisWait => 3,
+            Peer::KvorumOne | Peer::RedisAlways | Peer::RedisMemory => 1,
+        }
+    }
+
+    /// Offset of the first port, so that all peers can run at once.
+    fn port_offset(self) -> u16 {
+        match self {
+            Peer::KvorumOne => 0,
+            Peer::KvorumThree => 1,
+            Peer::RedisAlways => 4,
+            Peer::RedisMemory => 5,
+            Peer::RedisWait => 6,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Peer::KvorumOne => "kvorum-1",
+            Peer::KvorumThree => "kvorum-3",
+            Peer::RedisAlways => "redis-always",
+            Peer::RedisMemory => "redis-memory",
+            Peer::RedisWait => "redis-wait",
+        })
+    }
+}
+
+impl Serialize for Peer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where binaries, directories and ports are.
+pub(crate) struct Site {
+    /// The `kvorum` binary.
+    pub(crate) kvorum: PathBuf,
+    /// The `redis-server` binary.
+    pub(crate) redis: PathBuf,
+    /// The directory that holds the data directories.
+    pub(crate) data: PathBuf,
+    /// First of the ports used; Kvorum also uses those 10000 above.
+    pub(crate) base_port: u16,
+}
+
+struct Node {
+    address: String,
+    child: Child,
+    log: PathBuf,
+}
+
+/// A peer that runs.
+pub(crate) struct Running {
+    /// Which one.
+    pub(crate) peer: Peer,
+    nodes: Vec<Node>,
+}
+
+/// Who leads at the moment.
+pub(crate) struct Leader {
+    /// `host:port` for the load.
+    pub(crate) address: String,
+    /// All processes of the peer, the leader first.
+    pub(crate) processes: Vec<Watched>,
+}
+
+impl Running {
+    /// Starts the processes of `peer` and waits until one of them leads all others.
+    ///
+    /// Errors: a port is taken, a process cannot be started or ends, or no leader in [`READY_MAX`].
+    pub(crate) async fn start(peer: Peer, site: &Site) -> Result<Self, Failure> {
+        let first = site.base_port + peer.port_offset();
+        let ports: Vec<u16> = (first..first + peer.nodes()).collect();
+        for port in &ports {
+            TcpListener::bind(("127.0.0.1", *port)).map_err(|error| {
+                Failure::new(format!(
+                    "{peer}: port {port}: {error}; choose another --base-port"
+                ))
+            })?;
+        }
+        let mut running = Self {
+            peer,
+            nodes: Vec::new(),
+        };
+        for (index, port) in ports.iter().enumerate() {
+            let data = site.data.join(format!("{peer}-{index}"));
+            fs::create_dir_all(&data)?;
+            let log = site.data.join(format!("{peer}-{index}.log"));
+            let mut command = if peer.is_kvorum() {
+                kvorum_command(site, &data, *port, &ports)
+            } else {
+                redis_command(peer, site, &data, *port, first)
+            };
+            let child = command
+                .stdin(Stdio::null())
+                .stdout(File::create(&log)?)
+                .stderr(File::options().append(true).open(&log)?)
+                .spawn()
+                .map_err(|error| Failure::new(format!("{peer}: {command:?}: {error}")))?;
+            running.nodes.push(Node {
+                address: format!("127.0.0.1:{port}"),
+                child,
+                log,
+            });
+        }
+        running.leader().await?;
+        Ok(running)
+    }
+
+    /// Waits until exactly one node says `role:master` and all others follow it.
+    ///
+    /// Errors: as [`Running::start`].
+    pub(crate) async fn leader(&mut self) -> Result<Leader, Failure> {
+        let deadline = Instant::now() + READY_MAX;
+        loop {
+            if let Some(position) = self.find_leader().await {
+                return Ok(self.leader_at(position));
+            }
+            for node in &mut self.nodes {
+                if let Some(status) = node.child.try_wait()? {
+                    let tail = log_tail(&node.log);
+                    let text = format!("{} at {} ended: {status}\n{tail}", self.peer, node.address);
+                    return Err(Failure::new(text));
+                }
+            }
+            if Instant::now() > deadline {
+                let tail = self
+                    .nodes
+                    .first()
+                    .map(|node| log_tail(&node.log))
+                    .unwrap_or_default();
+                let text = format!("{}: no leader after {READY_MAX:?}\n{tail}", self.peer);
+                return Err(Failure::new(text));
+            }
+            tokio::time::sleep(READY_PAUSE).await;
+        }
+    }
+
+    /// The position of the leader when all nodes agree that there is one.
+    async fn find_leader(&self) -> Option<usize> {
+        let mut roles = Vec::new();
+        for node in &self.nodes {
+            let reply = control::ask(&node.address, None, &[b"INFO", b"replication"])
+                .await
+                .ok()?;
+            roles.push(Role::of(&control::text(&reply)?));
+        }
+        leader_of(&roles)
+    }
+
+    fn leader_at(&self, position: usize) -> Leader {
+        let name = |index: usize| match (index == position, self.nodes.len()) {
+            (true, 1) => "server".to_owned(),
+            (true, _) => "leader".to_owned(),
+            (false, _) => "follower".to_owned(),
+        };
+        let mut processes: Vec<Watched> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| Watched {
+                name: name(index),
+                pid: node.child.id(),
+            })
+            .collect();
+        processes.swap(0, position);
+        Leader {
+            address: self.nodes[position].address.clone(),
+            processes,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            // It fails only for a process that has already ended, which is what is wanted.
+            drop(node.child.kill());
+        }
+        for node in &mut self.nodes {
+            drop(node.child.wait());
+        }
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Leader,
+    Follower,
+    Unsettled,
+}
+
+impl Role {
+    fn of(info: &str) -> Self {
+        match (
+            control::field(info, "role"),
+            control::field(info, "master_link_status"),
+        ) {
+            (Some("master"), _) => Role::Leader,
+            (Some("slave"), Some("up")) => Role::Follower,
+            _ => Role::Unsettled,
+        }
+    }
+}
+
+/// The only leader, when every other node follows.
+fn leader_of(roles: &[Role]) -> Option<usize> {
+    let leader = roles.iter().position(|&role| role == Role::Leader)?;
+    let followers = roles.iter().filter(|&&role| role == Role::Follower).count();
+    (followers + 1 == roles.len()).then_some(leader)
+}
+
+fn kvorum_command(site: &Site, data: &Path, port: u16, ports: &[u16]) -> Command {
+    let mut command = Command::new(&site.kvorum);
+    command.arg("start").arg("--data-dir").arg(data);
+    command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+    if ports.len() > 1 {
+        let members: Vec<String> = ports
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        command
+            .arg("--bootstrap-expect")
+            .arg(ports.len().to_string());
+        command.arg("--join").arg(members.join(","));
+    }
+    command
+}
+
+fn redis_command(peer: Peer, site: &Site, data: &Path, port: u16, leader: u16) -> Command {
+    let mut command = Command::new(&site.redis);
+    command.args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
+    command
+        .arg("--port")
+        .arg(port.to_string())
+        .arg("--dir")
+        .arg(data);
+    if peer != Peer::RedisMemory {
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command.args(["--auto-aof-rewrite-percentage", "0"]);
+    }
+    if peer == Peer::RedisWait {
+        command.args(["--repl-diskless-sync-delay", "0"]);
+        if port != leader {
+            command
+                .arg("--replicaof")
+                .arg("127.0.0.1")
+                .arg(leader.to_string());
+        }
+    }
+    command
+}
+
+/// The last lines of a log, for the message of a failure.
+fn log_tail(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let tail = &bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..];
+    String::from_utf8_lossy(tail).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_counts_when_all_others_follow() {
+        use Role::{Follower, Leader, Unsettled};
+        assert_eq!(leader_of(&[Leader]), Some(0));
+        assert_eq!(leader_of(&[Follower, Leader, Follower]), Some(1));
+        assert_eq!(leader_of(&[Leader, Leader, Follower]), None);
+        assert_eq!(leader_of(&[Leader, Unsettled, Follower]), None);
+        assert_eq!(leader_of(&[Follower, Follower]), None);
+        assert_eq!(leader_of(&[]), None);
+    }
+
+    #[test]
+    fn roles_are_read_from_info() {
+        assert_eq!(Role::of("# Replication\r\nrole:master\r\n"), Role::Leader);
+        assert_eq!(
+            Role::of("role:slave\r\nmaster_link_status:up\r\n"),
+            Role::Follower
+        );
+        assert_eq!(
+            Role::of("role:slave\r\nmaster_link_status:down\r\n"),
+            Role::Unsettled
+        );
+        assert_eq!(Role::of("loading\r\n"), Role::Unsettled);
+    }
+
+    #[test]
+    fn ports_of_peers_do_not_overlap() {
+        let mut ports: Vec<u16> = Peer::ALL
+            .iter()
+            .flat_map(|peer| peer.port_offset()..peer.port_offset() + peer.nodes())
+            .collect();
+        let count = ports.len();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), count);
+    }
+}
