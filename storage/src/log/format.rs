@@ -550,7 +550,7 @@ mod tests {
                 let raw = RawRecord { on_disk: 0, synced_upto: 0, shard: 0, bytes: &raw };
                 drop(raw.body());
             }
-            drop(SegmentHeader::decode(&bytes));
+            assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Invalid);
         }
     }
 }

@@ -189,13 +189,18 @@ pub enum SyncPolicy {
     EverySecond,
 }
 
+/// Told how long a slow `fdatasync` took.
+pub type SlowSyncHook = Arc<dyn Fn(Duration) + Send + Sync>;
+/// Told why the log failed.
+pub type FailureHook = Arc<dyn Fn(&io::Error) + Send + Sync>;
+
 /// Functions the log calls on its writer's thread. They must be quick and must not panic.
 #[derive(Clone, Default)]
 pub struct LogHooks {
     /// An `fdatasync` took longer than `LogOptions::slow_sync`; given: how long.
-    pub on_slow_sync: Option<Arc<dyn Fn(Duration) + Send + Sync>>,
+    pub on_slow_sync: Option<SlowSyncHook>,
     /// The log has failed for good; called once, before the callbacks of what failed.
-    pub on_failure: Option<Arc<dyn Fn(&io::Error) + Send + Sync>>,
+    pub on_failure: Option<FailureHook>,
 }
 
 impl fmt::Debug for LogHooks {

@@ -204,3 +204,26 @@ fn payloads_that_look_like_records_stay_payloads() {
     segment[copy - 40] ^= 1;
     assert_eq!(opened(content).unwrap()[&0].entries.len(), 6);
 }
+
+#[test]
+fn stray_records_of_a_torn_batch_never_come_back() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk).unwrap();
+    append(&log.shard(0), entries(1, 0..=0)).unwrap();
+    append(&log.shard(0), entries(1, 1..=3)).unwrap();
+    // The sector of entry 1 was lost; entries 2 and 3 stand alone behind the end.
+    let mut content = disk.content();
+    let segment = content.named("0000000001.seg");
+    let payload = b"payload of 1/1";
+    let at = (0..segment.len())
+        .find(|at| segment[*at..].starts_with(payload))
+        .unwrap();
+    segment[at..at + payload.len()].fill(0);
+    let disk = MemoryDisk::with(content);
+    let log = open(&disk).unwrap();
+    assert_eq!(log.shard(0).state().1, Some(super::at(1, 0)));
+    // The leader sends the same entry again: it ends where the stray ones begin.
+    append(&log.shard(0), entries(1, 1..=1)).unwrap();
+    let content = disk.content();
+    assert_eq!(opened(content).unwrap()[&0].entries.len(), 2);
+}
