@@ -9,6 +9,7 @@
 //! | file | |
 //! |---|---|
 //! | [`overlay`] | rows in memory, every version of them |
+//! | [`filter`] | which keys an overlay cannot have |
 //! | [`generation`] | the tables of one state, and fjall's traps |
 //! | [`view`] | a consistent read across overlays and tables |
 //! | [`write`](self::write) | a batch before it is committed |
@@ -21,6 +22,7 @@
 //! retries: what an fsync that failed left behind is unknown.
 
 mod current;
+mod filter;
 mod flush;
 mod generation;
 mod overlay;
@@ -52,7 +54,7 @@ pub struct DiskOptions {
     /// Memory of the cache of table blocks, in bytes.
     pub cache_bytes: u64,
     /// Threads that compact tables, at least 1. With more than one, fjall keeps the first of them
-    /// for work that never comes here and lets it spin while a compaction waits: 1 or at least 3.
+    /// for work that never comes here and lets it spin while all others compact: 1 is best.
     pub worker_threads: usize,
 }
 

@@ -80,7 +80,7 @@ fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration
     shared.durable.store(sealed.last(), Release);
     progress.flushes += 1;
     progress.last_flush = took;
-    if shared.is_full(&next.active) {
+    if next.active.is_full() {
         shared.seal(&progress, &next);
     }
     shared.changed.notify_all();

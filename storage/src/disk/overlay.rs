@@ -8,6 +8,7 @@
 //! Invariant: `last` is stored after all rows of a batch are in the map; a reader takes `last` as
 //! its log index first and looks at rows after that, so it sees whole batches only.
 
+use super::filter::Filter;
 use crate::merge::Changes;
 use bytes::Bytes;
 use crossbeam_skiplist::SkipMap;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Memory of a row besides the bytes of its key and value: the node of the map, two buffer handles
 /// and what the allocator adds.
-pub(super) const ROW_OVERHEAD_BYTES: u64 = 200;
+pub(super) const ROW_OVERHEAD_BYTES: u64 = 170;
 
 /// How many neighbours are tried one by one before the map is searched from its top again.
 const STEPS_MAX: usize = 4;
@@ -28,7 +29,7 @@ const STEPS_MAX: usize = 4;
 /// keys differ there almost always, which saves one cache miss in most comparisons.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
-    prefix: u128,
+    prefix: [u64; 2],
     key: &'a [u8],
     age: Reverse<u64>,
 }
@@ -43,23 +44,22 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The first 16 bytes as a number that sorts as the bytes do.
-fn prefix(key: &[u8]) -> u128 {
-    match key.first_chunk::<16>() {
-        Some(bytes) => u128::from_be_bytes(*bytes),
-        None => {
-            let mut padded = [0; 16];
-            padded[..key.len()].copy_from_slice(key);
-            u128::from_be_bytes(padded)
-        }
-    }
+/// The first 16 bytes as numbers that sort as the bytes do.
+fn prefix(key: &[u8]) -> [u64; 2] {
+    let mut padded = [0; 16];
+    let length = key.len().min(16);
+    padded[..length].copy_from_slice(&key[..length]);
+    let number = u128::from_be_bytes(padded);
+    [(number >> 64) as u64, number as u64]
 }
 
-/// What the map holds as key.
+/// What the map holds as key. The prefix comes last because the map puts its links behind it: a
+/// search then needs one cache line of most nodes that it passes.
+#[repr(C)]
 struct VersionKey {
-    prefix: u128,
     key: Bytes,
     log_index: u64,
+    prefix: [u64; 2],
 }
 
 /// Lets the map be searched by a borrowed key: stored keys and searched places are both seen as
@@ -135,19 +135,32 @@ type Node<'a> = Entry<'a, VersionKey, Option<Bytes>>;
 /// Versions of rows, None standing for a removal.
 pub(super) struct Overlay {
     rows: SkipMap<VersionKey, Option<Bytes>>,
+    keys: Filter,
     bytes: AtomicU64,
+    bytes_max: u64,
     last: AtomicU64,
 }
 
 impl Overlay {
-    /// An empty overlay above the state at `log_index`.
-    pub(super) fn above(log_index: u64) -> Self {
-        let (rows, bytes) = (SkipMap::new(), AtomicU64::new(0));
+    /// An empty overlay above the state at `log_index`, full at about `bytes_max` bytes.
+    pub(super) fn above(log_index: u64, bytes_max: u64) -> Self {
         Self {
-            rows,
-            bytes,
+            rows: SkipMap::new(),
+            keys: Filter::for_keys(bytes_max / ROW_OVERHEAD_BYTES),
+            bytes: AtomicU64::new(0),
+            bytes_max,
             last: AtomicU64::new(log_index),
         }
+    }
+
+    /// An empty overlay of the same size on top of this one.
+    pub(super) fn next(&self) -> Self {
+        Self::above(self.last(), self.bytes_max)
+    }
+
+    /// Whether it takes no further batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes() >= self.bytes_max
     }
 
     /// The last log index that is visible.
@@ -176,14 +189,14 @@ impl Overlay {
         for (key, value) in changes {
             let value_bytes = value.as_ref().map_or(0, Bytes::len);
             added += (key.len() + value_bytes) as u64 + ROW_OVERHEAD_BYTES;
-            self.rows.insert(
-                VersionKey {
-                    prefix: prefix(&key),
-                    key,
-                    log_index,
-                },
-                value,
-            );
+            self.keys.add(&key);
+            let prefix = prefix(&key);
+            let key = VersionKey {
+                key,
+                log_index,
+                prefix,
+            };
+            self.rows.insert(key, value);
         }
         self.bytes.fetch_add(added, Relaxed);
         self.last.store(log_index, Release);
@@ -191,6 +204,9 @@ impl Overlay {
 
     /// What it says about `key` at `log_index`: nothing, a removal, or a value.
     pub(super) fn get(&self, key: &[u8], log_index: u64) -> Option<Option<Bytes>> {
+        if !self.keys.may_have(key) {
+            return None;
+        }
         let found = self.first_at_or_after(&Place::new(key, log_index))?;
         (found.key().key == key).then(|| found.value().clone())
     }
@@ -294,7 +310,7 @@ mod tests {
 
     #[test]
     fn each_log_index_shows_its_own_state() {
-        let overlay = Overlay::above(4);
+        let overlay = Overlay::above(4, 1000);
         commit(&overlay, 5, &[("a", Some("1")), ("b", Some("1"))]);
         commit(&overlay, 7, &[("a", None), ("c", Some("2"))]);
         commit(&overlay, 9, &[("a", Some("3"))]);
@@ -310,7 +326,7 @@ mod tests {
 
     #[test]
     fn many_versions_of_one_key_are_walked_past() {
-        let overlay = Overlay::above(0);
+        let overlay = Overlay::above(0, 1000);
         for log_index in 1..=100 {
             commit(
                 &overlay,

@@ -88,9 +88,10 @@ impl Shared {
         retired: Sender<Retired>,
     ) -> Self {
         let tables = Tables::now(Arc::new(generation));
+        let version = Version::of_tables(tables, durable, options.overlay_bytes_max);
         Self {
             options,
-            version: ArcSwap::from_pointee(Version::of_tables(tables, durable)),
+            version: ArcSwap::from_pointee(version),
             progress: Mutex::default(),
             changed: Condvar::new(),
             durable: AtomicU64::new(durable),
@@ -110,14 +111,9 @@ impl Shared {
         let progress = self.progress.lock();
         let version = self.version.load();
         version.active.commit(log_index, changes.into_iter());
-        if self.is_full(&version.active) && version.sealed.is_none() {
+        if version.active.is_full() && version.sealed.is_none() {
             self.seal(&progress, &version);
         }
-    }
-
-    /// Whether an overlay takes no further batch.
-    pub(super) fn is_full(&self, overlay: &Overlay) -> bool {
-        overlay.bytes() >= self.options.overlay_bytes_max
     }
 
     /// Puts an empty overlay on top of the active one, which the flush thread then loads.
@@ -129,7 +125,7 @@ impl Shared {
     /// Whether a batch can be taken.
     pub(super) fn has_room(&self) -> bool {
         let version = self.version.load();
-        self.failure.get().is_none() && !(version.sealed.is_some() && self.is_full(&version.active))
+        self.failure.get().is_none() && !(version.sealed.is_some() && version.active.is_full())
     }
 
     /// Blocks until there is room or never will be.

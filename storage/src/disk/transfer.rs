@@ -132,9 +132,9 @@ impl Import {
         let shared = &self.shared;
         let progress = shared.progress.lock();
         let tables = Tables::now(self.generation.clone());
-        let old = shared
-            .version
-            .swap(Arc::new(Version::of_tables(tables, log_index)));
+        let bytes_max = shared.options.overlay_bytes_max;
+        let new = Version::of_tables(tables, log_index, bytes_max);
+        let old = shared.version.swap(Arc::new(new));
         old.tables.generation.replace();
         shared.durable.store(log_index, Release);
         shared.changed.notify_all();

@@ -24,9 +24,9 @@ pub(super) struct Version {
 
 impl Version {
     /// The tables at `log_index` and nothing above them.
-    pub(super) fn of_tables(tables: Tables, log_index: u64) -> Self {
+    pub(super) fn of_tables(tables: Tables, log_index: u64, overlay_bytes_max: u64) -> Self {
         Self {
-            active: Arc::new(Overlay::above(log_index)),
+            active: Arc::new(Overlay::above(log_index, overlay_bytes_max)),
             sealed: None,
             tables,
         }
@@ -36,7 +36,7 @@ impl Version {
     pub(super) fn sealed(&self) -> Self {
         assert!(self.sealed.is_none(), "there are two overlays at most");
         Self {
-            active: Arc::new(Overlay::above(self.active.last())),
+            active: Arc::new(self.active.next()),
             sealed: Some(self.active.clone()),
             tables: self.tables.clone(),
         }

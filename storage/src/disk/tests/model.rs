@@ -26,7 +26,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         12 => changes().prop_map(Op::Commit),
         2 => changes().prop_map(Op::Abandon),
-        3 => Just(Op::Flush),
+        2 => Just(Op::Flush),
         2 => Just(Op::Reopen),
         2 => Just(Op::Hold),
         1 => Just(Op::Reinstall),
@@ -156,7 +156,7 @@ fn batch<'a>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn the_disk_engine_equals_the_model(ops in ops()) {

@@ -59,21 +59,21 @@ fn readers_see_whole_batches_during_flushes_and_installations() {
                 }
             });
         }
-        for log_index in 1..=1500 {
+        for log_index in 1..=600 {
             write_twins(&engine, log_index);
-            if log_index % 400 == 0 {
+            if log_index % 200 == 0 {
                 copy_state(&engine, &engine, 2000);
             }
         }
         is_over.store(true, Relaxed);
     });
-    assert_eq!(engine.flush().unwrap(), 1500);
+    assert_eq!(engine.flush().unwrap(), 600);
     let stats = engine.stats();
-    assert!(stats.flushes > 10, "{stats:?}");
+    assert!(stats.flushes > 5, "{stats:?}");
     assert!(stats.overlay_rows == 0 && stats.overlay_bytes == 0 && stats.disk_bytes > 0);
     drop(engine);
     let engine = DiskEngine::open(small(dir.path())).unwrap();
-    assert_eq!(engine.durable_index(), 1500);
+    assert_eq!(engine.durable_index(), 600);
     check_twins(&*engine.read());
 }
 
@@ -155,7 +155,7 @@ fn level_0_stays_short_however_fast_loads_come() {
         ..small(dir.path())
     })
     .unwrap();
-    for log_index in 1..=120 {
+    for log_index in 1..=40 {
         write_twins(&engine, log_index);
         assert!(
             engine
@@ -168,6 +168,6 @@ fn level_0_stays_short_however_fast_loads_come() {
                 <= 12
         );
     }
-    assert_eq!(engine.flush().unwrap(), 120);
+    assert_eq!(engine.flush().unwrap(), 40);
     check_twins(&*engine.read());
 }
