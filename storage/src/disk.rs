@@ -8,15 +8,15 @@
 //!
 //! | file | |
 //! |---|---|
-//! | [`overlay`] | rows in memory, every version of them |
-//! | [`filter`] | which keys an overlay cannot have |
-//! | [`generation`] | the tables of one state, and fjall's traps |
-//! | [`view`] | a consistent read across overlays and tables |
-//! | [`write`](self::write) | a batch before it is committed |
-//! | [`shared`] | seals, waits, failures: every change of the current version |
-//! | [`flush`] | the background threads |
-//! | [`transfer`] | export and installation of a whole state |
-//! | [`current`] | which generation counts |
+//! | `overlay` | rows in memory, every version of them |
+//! | `filter` | which keys an overlay cannot have |
+//! | `generation` | the tables of one state, and fjall's traps |
+//! | `view` | a consistent read across overlays and tables |
+//! | `write` | a batch before it is committed |
+//! | `shared` | seals, waits, failures: every change of the current version |
+//! | `flush` | the background threads |
+//! | `transfer` | export and installation of a whole state |
+//! | `current` | which generation counts |
 //!
 //! After a failed write to disk the engine stays readable, refuses to flush and says why. It never
 //! retries: what an fsync that failed left behind is unknown.
@@ -209,6 +209,8 @@ fn open_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), Stor
 fn first_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), StorageError> {
     let dir = &options.dir;
     remove_generations(dir, None)?;
+    // The folder itself may be new, too.
+    current::sync_dir(&fs::canonicalize(dir)?.join(".."))?;
     let generation = Generation::create(current::generation_dir(dir, 1), options)?;
     generation.load(std::iter::empty(), Some(0), &|| true)?;
     current::sync_dir(dir)?;
