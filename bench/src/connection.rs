@@ -15,7 +15,9 @@ use crate::control::{SlotOwners, redirect_target};
 use crate::load::Plan;
 use crate::replies::{Reply, ReplyScanner};
 use crate::stats::{Class, Tally};
-use crate::workload::{Expect, RoundEncoder, encode_request};
+use crate::workload::{Expect, RoundEncoder};
+use bytes::BytesMut;
+use protocol::encode_request;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
@@ -372,7 +374,7 @@ async fn connect(plan: &Plan, node: &str) -> io::Result<TcpStream> {
 }
 
 /// The first requests of a connection and how many they are.
-fn greeting(plan: &Plan) -> (Vec<u8>, usize) {
+fn greeting(plan: &Plan) -> (BytesMut, usize) {
     let mut requests: Vec<Vec<&[u8]>> = Vec::new();
     match (&plan.password, plan.resp3) {
         (Some(password), true) => {
@@ -391,11 +393,9 @@ fn greeting(plan: &Plan) -> (Vec<u8>, usize) {
     if plan.readonly {
         requests.push(vec![b"READONLY"]);
     }
-    (
-        requests
-            .iter()
-            .flat_map(|parts| encode_request(parts))
-            .collect(),
-        requests.len(),
-    )
+    let mut bytes = BytesMut::new();
+    for parts in &requests {
+        encode_request(parts, &mut bytes);
+    }
+    (bytes, requests.len())
 }

@@ -3,7 +3,8 @@
 //! Used to ask a node for its role and for the owners of slots. Always RESP2, read by the decoder
 //! of `redis-protocol`, because these replies are small and come from a server we chose.
 
-use crate::workload::encode_request;
+use bytes::BytesMut;
+use protocol::encode_request;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use std::io;
@@ -39,7 +40,9 @@ pub(crate) async fn ask(
 }
 
 async fn converse(stream: &mut TcpStream, parts: &[&[u8]]) -> io::Result<OwnedFrame> {
-    stream.write_all(&encode_request(parts)).await?;
+    let mut request = BytesMut::new();
+    encode_request(parts, &mut request);
+    stream.write_all(&request).await?;
     let mut received = Vec::new();
     loop {
         if stream.read_buf(&mut received).await? == 0 {

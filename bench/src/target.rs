@@ -367,4 +367,26 @@ mod tests {
         ports.dedup();
         assert_eq!(ports.len(), count);
     }
+
+    #[test]
+    fn processes_end_with_the_comparison_that_started_them_even_in_a_panic() {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
+        let node = Node {
+            address: String::new(),
+            child,
+            log: PathBuf::new(),
+        };
+        let running = Running {
+            peer: Peer::KvorumOne,
+            nodes: vec![node],
+        };
+        assert!(process.exists());
+        let panicked = std::thread::spawn(move || {
+            let _running = running;
+            panic!("this is the panic that the test is about");
+        });
+        assert!(panicked.join().is_err());
+        assert!(!process.exists());
+    }
 }

@@ -7,6 +7,8 @@
 //! Invariant: after [`RoundEncoder::encode`] there is one [`Expect`] for each request, in order.
 
 use crate::keys::{Distribution, KEYS_MAX, KeyPicker, Random, push_digits};
+use bytes::BytesMut;
+use protocol::{encode_request, key_slot};
 use serde::Serialize;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -107,7 +109,7 @@ pub(crate) struct RoundEncoder {
     random: Random,
     pool: Rc<[u8]>,
     value_header: Vec<u8>,
-    wait: Option<Vec<u8>>,
+    wait: Option<BytesMut>,
     owned: Option<OwnedSlots>,
     /// The requests of the last round.
     pub(crate) bytes: Vec<u8>,
@@ -136,7 +138,9 @@ impl RoundEncoder {
         };
         let wait = wait_replicas.map(|replicas| {
             let (replicas, timeout) = (replicas.to_string(), WAIT_TIMEOUT_MS.to_string());
-            encode_request(&[b"WAIT", replicas.as_bytes(), timeout.as_bytes()])
+            let mut request = BytesMut::new();
+            encode_request(&["WAIT", &replicas, &timeout], &mut request);
+            request
         });
         let value_header = format!("\r\n${}\r\n", workload.value_bytes).into_bytes();
         Self {
@@ -243,7 +247,7 @@ impl RoundEncoder {
             key.extend_from_slice(prefix);
             push_digits(&mut key, number);
             key.extend_from_slice(suffix);
-            if owned[usize::from(redis_protocol::redis_keyslot(&key))] {
+            if owned[usize::from(key_slot(&key))] {
                 break;
             }
             number = self.picker.pick(&mut self.random);
@@ -258,17 +262,6 @@ pub(crate) fn value_pool(workload: &Workload, seed: u64) -> Rc<[u8]> {
     (0..workload.value_bytes + POOL_SLACK_BYTES)
         .map(|_| random.next() as u8)
         .collect()
-}
-
-/// One request as an array of bulk strings.
-pub(crate) fn encode_request(parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", parts.len()).into_bytes();
-    for part in parts {
-        out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
-        out.extend_from_slice(part);
-        out.extend_from_slice(b"\r\n");
-    }
-    out
 }
 
 #[cfg(test)]
@@ -386,10 +379,7 @@ mod tests {
             for request in requests(&encoder.bytes) {
                 let keys = request[1..].iter().step_by(2);
                 for key in keys {
-                    assert!(
-                        owned[usize::from(redis_protocol::redis_keyslot(key))],
-                        "{verb:?}"
-                    );
+                    assert!(owned[usize::from(key_slot(key))], "{verb:?}");
                 }
             }
         }
