@@ -61,7 +61,8 @@ impl Engine for MemoryEngine {
     }
 
     fn export(&self) -> Result<Box<dyn SnapshotSource>, StorageError> {
-        Ok(Box::new(MemorySource { state: self.state.read().clone(), after: None }))
+        let view = MemoryRead { state: self.state.read().clone() };
+        Ok(Box::new(MemorySource { view, after: None }))
     }
 
     fn import(&self) -> Result<Box<dyn SnapshotSink>, StorageError> {
@@ -156,13 +157,13 @@ impl WriteTxn for MemoryWrite<'_> {
 }
 
 struct MemorySource {
-    state: Arc<State>,
+    view: MemoryRead,
     after: Option<Bytes>,
 }
 
 impl SnapshotSource for MemorySource {
-    fn log_index(&self) -> u64 {
-        self.state.log_index
+    fn view(&self) -> &dyn ReadTxn {
+        &self.view
     }
 
     fn next_chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
@@ -171,7 +172,7 @@ impl SnapshotSource for MemorySource {
             None => Bound::Unbounded,
         };
         let mut last = None;
-        let mut rows = self.state.rows.range((start, Bound::Unbounded)).map(|(key, value)| {
+        let mut rows = self.view.state.rows.range((start, Bound::Unbounded)).map(|(key, value)| {
             last = Some(key.clone());
             Ok((key.clone(), value.clone()))
         });

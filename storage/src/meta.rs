@@ -3,6 +3,7 @@
 //! | name | value (integers little endian) |
 //! |---|---|
 //! | `applied` | opaque: what the replication layer stores with every entry |
+//! | `membership` | opaque: the members of the Raft group, and the log id that made them so |
 //! | `database/<n>` | `keyspace u32`: the keyspace of database n; missing: keyspace n |
 //! | `count/<keyspace>` | `keys u64, keys with a deadline u64` |
 //! | `next-keyspace` | `u32`: first keyspace id that was never used; missing: 256 |
@@ -31,6 +32,16 @@ pub fn applied(txn: &dyn ReadTxn, shard: u16) -> Result<Option<Bytes>, StorageEr
 /// Sets the replication layer's row.
 pub fn set_applied(txn: &mut dyn WriteTxn, shard: u16, value: Bytes) {
     txn.put(key::meta(shard, "applied"), value);
+}
+
+/// The row of the group's membership.
+pub fn membership(txn: &dyn ReadTxn, shard: u16) -> Result<Option<Bytes>, StorageError> {
+    txn.get(&key::meta(shard, "membership"))
+}
+
+/// Sets the row of the group's membership.
+pub fn set_membership(txn: &mut dyn WriteTxn, shard: u16, value: Bytes) {
+    txn.put(key::meta(shard, "membership"), value);
 }
 
 /// The keyspace that database `database` shows.

@@ -7,7 +7,7 @@
 //! the last; `SnapshotSink::finish` switches to the new state atomically.
 
 use crate::error::StorageError;
-use crate::txn::Row;
+use crate::txn::{ReadTxn, Row};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Version of the chunk layout.
@@ -15,8 +15,8 @@ pub const CHUNK_VERSION: u8 = 1;
 
 /// A state being sent.
 pub trait SnapshotSource: Send {
-    /// The log index whose state is sent.
-    fn log_index(&self) -> u64;
+    /// The state that is sent.
+    fn view(&self) -> &dyn ReadTxn;
 
     /// The next chunk, of about `bytes_max` bytes (one row may exceed it); None at the end.
     fn next_chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError>;
