@@ -5,7 +5,7 @@
 //! Raft's log index plus one (Raft's library counts from 0, and 0 means "nothing" in the store).
 //! A snapshot is a consistent view that is streamed while writes go on.
 
-use crate::limits::APPLY_INLINE_BYTES_MAX;
+use crate::limits::{APPLY_INLINE_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
@@ -122,17 +122,31 @@ impl Machine {
         Ok(())
     }
 
-    /// A view of the state now, as a snapshot; None while nothing is applied.
-    fn view(&self) -> Result<Option<Snapshot>, StorageError> {
+    /// Takes over a state that is in reach of this process: a node's own at its start.
+    fn copy(&self, meta: &SnapshotMeta, mut source: Box<dyn SnapshotSource>) -> io::Result<()> {
+        if meta.last_log_id.as_ref().map_or(0, store_index) <= self.applied().log_index {
+            return Ok(());
+        }
+        let mut sink = self.engine.import().map_err(io::Error::other)?;
+        while let Some(chunk) = source.next_chunk(SNAPSHOT_CHUNK_BYTES).map_err(io::Error::other)? {
+            sink.write_chunk(chunk).map_err(io::Error::other)?;
+        }
+        self.install(meta, sink)
+    }
+
+    /// A view of the state now, as a snapshot.
+    fn view(&self) -> Result<Snapshot, StorageError> {
         let source = self.engine.export()?;
         let (state, last_membership) = load(source.view(), self.shard)?;
-        if state.log_index == 0 {
-            return Ok(None);
-        }
-        let last_log_id = Some(log_id(state.term, state.log_index - 1));
+        let last_log_id = last_log_id(&state);
         let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Sending(source) }))
+        Ok(Snapshot { meta, snapshot: SnapshotData::Sending(source) })
     }
+}
+
+/// The log id of what was applied last.
+fn last_log_id(state: &AppliedState) -> Option<LogId> {
+    (state.log_index > 0).then(|| log_id(state.term, state.log_index - 1))
 }
 
 /// What a store says was applied to it.
@@ -205,8 +219,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let state = self.machine.applied();
-        let last = (state.log_index > 0).then(|| log_id(state.term, state.log_index - 1));
-        Ok((last, self.machine.membership.lock().clone()))
+        Ok((last_log_id(&state), self.machine.membership.lock().clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
@@ -236,17 +249,17 @@ impl RaftStateMachine<TypeConfig> for Applier {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> io::Result<()> {
-        let sink = match snapshot {
-            SnapshotData::Received(sink) => sink,
-            // At a start openraft may offer the node its own state: it is already there.
-            SnapshotData::Sending(_) => return Ok(()),
-        };
         let (machine, meta) = (self.machine.clone(), meta.clone());
-        crate::tasks::blocking(move || machine.install(&meta, sink)).await
+        crate::tasks::blocking(move || match snapshot {
+            SnapshotData::Received(sink) => machine.install(&meta, sink),
+            SnapshotData::Sending(source) => machine.copy(&meta, source),
+        })
+        .await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        self.machine.view().map_err(io::Error::other)
+        let snapshot = self.machine.view().map_err(io::Error::other)?;
+        Ok(snapshot.meta.last_log_id.is_some().then_some(snapshot))
     }
 }
 
@@ -263,7 +276,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let machine = self.machine.clone();
         crate::tasks::blocking(move || {
             let snapshot = machine.view().map_err(io::Error::other)?;
-            let snapshot = snapshot.ok_or_else(|| io::Error::other("nothing is applied yet"))?;
             let needed = snapshot.meta.last_log_id.as_ref().map_or(0, store_index);
             let durable = machine.engine.flush().map_err(io::Error::other)?;
             if durable < needed {
@@ -276,3 +288,6 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

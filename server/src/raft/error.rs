@@ -2,7 +2,7 @@
 
 /// An error of replication; the text of its reply is made in `crate::error`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReplicationError {
+pub(crate) enum ReplicationError {
     /// Not proposed: this node does not lead, and who does is known or not.
     #[error("this node does not lead")]
     NotLeader,

@@ -84,10 +84,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
                     return Ok(None);
                 }
                 let part = log.read(next..end, READ_BYTES)?;
-                match part.last().map(|last| last.position.index) {
-                    Some(last) if part.first().map(|first| first.position.index) == Some(next) => {
-                        Ok(Some((part, last + 1)))
-                    }
+                let first = part.first().map(|first| first.position.index);
+                match (first, part.last().map(|last| last.position.index)) {
+                    (Some(first), Some(last)) if first == next => Ok(Some((part, last + 1))),
+                    (None, None) => Ok(None),
                     _ => Err(io::Error::other(format!("log entry {next} is missing"))),
                 }
             }

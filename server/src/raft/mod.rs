@@ -12,7 +12,7 @@ mod barrier;
 pub(crate) mod bootstrap;
 mod codec;
 pub(crate) mod duties;
-pub mod error;
+pub(crate) mod error;
 mod forward;
 mod frame;
 pub(crate) mod identity;
@@ -29,5 +29,5 @@ mod responder;
 pub(crate) mod types;
 mod view;
 
-pub use types::NodeAddress;
+pub(crate) use types::NodeAddress;
 pub(crate) use view::split_address;

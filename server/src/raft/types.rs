@@ -38,11 +38,11 @@ impl fmt::Display for Applied {
 
 /// Where a member is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeAddress {
+pub(crate) struct NodeAddress {
     /// `host:port` for clients.
-    pub client: String,
+    pub(crate) client: String,
     /// `host:port` for peers.
-    pub peer: String,
+    pub(crate) peer: String,
 }
 
 impl fmt::Display for NodeAddress {
