@@ -77,18 +77,12 @@ impl FsDisk {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(FsDisk {
-            dir,
-            read_only: false,
-        })
+        Ok(FsDisk { dir, read_only: false })
     }
 
     /// Opens `dir`, which must exist, without ever writing to it.
     pub(super) fn read_only(dir: PathBuf) -> FsDisk {
-        FsDisk {
-            dir,
-            read_only: true,
-        }
+        FsDisk { dir, read_only: true }
     }
 
     fn options(&self) -> OpenOptions {
@@ -113,11 +107,7 @@ impl Disk for FsDisk {
             }
             opened => opened?,
         };
-        let taken = if self.read_only {
-            file.try_lock_shared()
-        } else {
-            file.try_lock()
-        };
+        let taken = if self.read_only { file.try_lock_shared() } else { file.try_lock() };
         match taken {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -142,9 +132,7 @@ impl Disk for FsDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.dir.join(name);
-        Ok(Arc::new(FsFile(
-            self.options().create(true).truncate(true).open(path)?,
-        )))
+        Ok(Arc::new(FsFile(self.options().create(true).truncate(true).open(path)?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -52,10 +52,6 @@ impl LogError {
     }
 
     pub(super) fn corrupt(segment: u32, offset: u64, what: impl Into<String>) -> LogError {
-        LogError::Corrupt {
-            segment,
-            offset,
-            what: what.into(),
-        }
+        LogError::Corrupt { segment, offset, what: what.into() }
     }
 }

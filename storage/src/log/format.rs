@@ -96,9 +96,7 @@ fn open_header<T>(
     bytes: &[u8],
     fields: impl FnOnce() -> Option<T>,
 ) -> HeaderState<T> {
-    let Some((covered, crc)) = bytes
-        .get(..HEADER_BYTES)
-        .and_then(|b| b.split_last_chunk::<4>())
+    let Some((covered, crc)) = bytes.get(..HEADER_BYTES).and_then(|b| b.split_last_chunk::<4>())
     else {
         return HeaderState::Invalid;
     };
@@ -271,22 +269,16 @@ impl<'a> RawRecord<'a> {
             (TYPE_ENTRY, _) => {
                 let kind = EntryKind::from_byte(detail)
                     .ok_or_else(|| format!("entry of unknown kind {detail}"))?;
-                return Ok(Body::Entry {
-                    position,
-                    kind,
-                    payload,
-                });
+                return Ok(Body::Entry { position, kind, payload });
             }
             (TYPE_CHECKPOINT, 0) => {
                 return decode_checkpoint(payload)
                     .map(Body::Checkpoint)
                     .ok_or_else(|| "checkpoint of a wrong length".to_owned());
             }
-            (TYPE_VOTE, 0 | 1) => Body::Vote(SavedVote {
-                term,
-                node_id: index,
-                committed: detail == 1,
-            }),
+            (TYPE_VOTE, 0 | 1) => {
+                Body::Vote(SavedVote { term, node_id: index, committed: detail == 1 })
+            }
             (TYPE_COMMITTED, 0) => Body::Committed(None),
             (TYPE_COMMITTED, 1) => Body::Committed(Some(position)),
             (TYPE_TRUNCATE, 0) => Body::Truncate(None),
@@ -295,11 +287,7 @@ impl<'a> RawRecord<'a> {
             (TYPE_MARK, 0) => Body::Mark,
             _ => return Err(format!("record of unknown type {record_type}/{detail}")),
         };
-        if payload.is_empty() {
-            Ok(body)
-        } else {
-            Err("record with a stray payload".to_owned())
-        }
+        if payload.is_empty() { Ok(body) } else { Err("record with a stray payload".to_owned()) }
     }
 }
 
@@ -351,10 +339,8 @@ fn encode_checkpoint(out: &mut Vec<u8>, shards: &BTreeMap<u32, ShardSummary>) {
             | u8::from(summary.purged.is_some()) << 2
             | u8::from(summary.committed.is_some()) << 3
             | u8::from(summary.entries.is_some()) << 4;
-        let (purged, committed) = (
-            summary.purged.unwrap_or_default(),
-            summary.committed.unwrap_or_default(),
-        );
+        let (purged, committed) =
+            (summary.purged.unwrap_or_default(), summary.committed.unwrap_or_default());
         out.extend_from_slice(&shard.to_le_bytes());
         out.extend_from_slice(&[flags, 0, 0, 0]);
         for word in [
@@ -380,12 +366,8 @@ fn decode_checkpoint(payload: &[u8]) -> Option<BTreeMap<u32, ShardSummary>> {
     let mut shards = BTreeMap::new();
     for bytes in payload.chunks_exact(SUMMARY_BYTES) {
         let flags = bytes[4];
-        let position = |at| {
-            Some(LogPosition {
-                term: u64_at(bytes, at)?,
-                index: u64_at(bytes, at + 8)?,
-            })
-        };
+        let position =
+            |at| Some(LogPosition { term: u64_at(bytes, at)?, index: u64_at(bytes, at + 8)? });
         let present = |flag: u8| flags & flag != 0;
         let vote = SavedVote {
             term: u64_at(bytes, 8)?,
@@ -408,17 +390,11 @@ fn decode_checkpoint(payload: &[u8]) -> Option<BTreeMap<u32, ShardSummary>> {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|b| u32::from_le_bytes(*b))
+    bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|b| u64::from_le_bytes(*b))
+    bytes.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b))
 }
 
 #[cfg(test)]
@@ -429,11 +405,7 @@ mod tests {
 
     fn bodies() -> Vec<Body<'static>> {
         let position = LogPosition { term: 3, index: 9 };
-        let vote = SavedVote {
-            term: 4,
-            node_id: 2,
-            committed: true,
-        };
+        let vote = SavedVote { term: 4, node_id: 2, committed: true };
         let full = ShardSummary {
             vote: Some(vote),
             purged: Some(LogPosition { term: 1, index: 2 }),
@@ -441,21 +413,9 @@ mod tests {
             entries: Some((3, position)),
         };
         vec![
-            Body::Entry {
-                position,
-                kind: EntryKind::Blank,
-                payload: b"",
-            },
-            Body::Entry {
-                position,
-                kind: EntryKind::Normal,
-                payload: b"some bytes",
-            },
-            Body::Entry {
-                position,
-                kind: EntryKind::Membership,
-                payload: &[0xff; 256],
-            },
+            Body::Entry { position, kind: EntryKind::Blank, payload: b"" },
+            Body::Entry { position, kind: EntryKind::Normal, payload: b"some bytes" },
+            Body::Entry { position, kind: EntryKind::Membership, payload: &[0xff; 256] },
             Body::Vote(vote),
             Body::Committed(None),
             Body::Committed(Some(position)),
@@ -510,30 +470,19 @@ mod tests {
 
     #[test]
     fn headers_read_back_and_refuse_flips() {
-        let header = SegmentHeader {
-            log_id: KEY.0,
-            seq: KEY.1,
-            previous_end: 4096,
-            file_bytes: 8192,
-        };
+        let header =
+            SegmentHeader { log_id: KEY.0, seq: KEY.1, previous_end: 4096, file_bytes: 8192 };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Valid(header));
         assert_eq!(decode_identity(&bytes), HeaderState::Invalid);
         assert_eq!(decode_identity(&encode_identity(8)), HeaderState::Valid(8));
         for bit in 0..HEADER_BYTES * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(
-                SegmentHeader::decode(&bytes),
-                HeaderState::Invalid,
-                "bit {bit}"
-            );
+            assert_eq!(SegmentHeader::decode(&bytes), HeaderState::Invalid, "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         bytes[8] = 2;
-        assert_eq!(
-            SegmentHeader::decode(&seal_header(bytes)),
-            HeaderState::Unknown(2)
-        );
+        assert_eq!(SegmentHeader::decode(&seal_header(bytes)), HeaderState::Unknown(2));
     }
 
     proptest::proptest! {

@@ -49,17 +49,8 @@ impl Keeper {
     /// `spares`: numbers of the spare files that exist, each of `segment_bytes`.
     pub(super) fn new(disk: Arc<dyn Disk>, segment_bytes: u64, spares: Vec<u64>) -> Keeper {
         let next_number = spares.iter().max().map_or(0, |max| max.wrapping_add(1));
-        let state = State {
-            spares,
-            next_number,
-            ..State::default()
-        };
-        Keeper {
-            disk,
-            segment_bytes,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        }
+        let state = State { spares, next_number, ..State::default() };
+        Keeper { disk, segment_bytes, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Asks for this segment to be prepared.
@@ -153,20 +144,12 @@ impl Keeper {
             self.disk.sync_dir()?;
             return self.disk.open(&name);
         }
-        create_filled(
-            &*self.disk,
-            &names::unfinished(number),
-            &name,
-            self.segment_bytes,
-            &[],
-        )
+        create_filled(&*self.disk, &names::unfinished(number), &name, self.segment_bytes, &[])
     }
 
     fn put_away(&self, seq: u32, spare: Option<u64>) -> io::Result<()> {
         match spare {
-            Some(number) => self
-                .disk
-                .rename(&names::segment(seq), &names::spare(number))?,
+            Some(number) => self.disk.rename(&names::segment(seq), &names::spare(number))?,
             None => self.disk.remove(&names::segment(seq))?,
         }
         self.disk.sync_dir()
@@ -186,10 +169,7 @@ pub(super) fn create_filled(
     let mut filled = 0;
     while filled < bytes {
         let len = (zeros.len() as u64).min(bytes - filled);
-        file.write_all_at(
-            &zeros[..usize::try_from(len).unwrap_or(zeros.len())],
-            filled,
-        )?;
+        file.write_all_at(&zeros[..usize::try_from(len).unwrap_or(zeros.len())], filled)?;
         filled += len;
         if filled.is_multiple_of(FILL_SYNC_BYTES) {
             file.sync_data()?;

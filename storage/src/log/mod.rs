@@ -14,7 +14,7 @@
 //! **Map**: `format` bytes; `scan` the rule of recovery, read-only; `recover` opening; `shard`
 //! what is in memory; `queue` between callers and the thread of `writer`; `keeper` prepares and
 //! retires segments; `reader` entries from files; `disk` the file operations; `verify` offline
-//! check; `stats` measurements; `names` file names.
+//! check; `stats` measurements; `types` what callers hand over; `names` file names.
 //!
 //! # Format, version 1
 //!
@@ -75,6 +75,7 @@ mod recover;
 mod scan;
 mod shard;
 mod stats;
+mod types;
 mod verify;
 mod writer;
 
@@ -86,12 +87,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use disk::{Disk, FsDisk};
@@ -105,141 +104,11 @@ use writer::{Current, Extent, Writer};
 
 pub use error::LogError;
 pub use stats::{LogStats, Spread};
+pub use types::{
+    Done, ENTRY_BYTES_MAX, EntryKind, FailureHook, LogEntry, LogHooks, LogOptions, LogPosition,
+    SEGMENT_BYTES_RANGE, SavedVote, SlowSyncHook, SyncPolicy,
+};
 pub use verify::{SegmentReport, ShardReport, VerifyReport, verify};
-
-/// Largest payload of an entry, in bytes.
-pub const ENTRY_BYTES_MAX: usize = 1 << 30;
-/// Bounds of `LogOptions::segment_bytes`.
-pub const SEGMENT_BYTES_RANGE: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
-
-/// Called once, on the writer's thread, when an operation is durable or has failed. It must be
-/// quick, must not panic, and must not wait for the log.
-pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
-
-/// A place in a shard's log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogPosition {
-    /// Raft term.
-    pub term: u64,
-    /// Log index.
-    pub index: u64,
-}
-
-/// What kind of payload an entry carries. The log only keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// No payload of meaning; begins a leader's term.
-    Blank,
-    /// Requests.
-    Normal,
-    /// A membership.
-    Membership,
-}
-
-impl EntryKind {
-    fn to_byte(self) -> u8 {
-        match self {
-            EntryKind::Blank => 0,
-            EntryKind::Normal => 1,
-            EntryKind::Membership => 2,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Option<EntryKind> {
-        match byte {
-            0 => Some(EntryKind::Blank),
-            1 => Some(EntryKind::Normal),
-            2 => Some(EntryKind::Membership),
-            _ => None,
-        }
-    }
-}
-
-/// One entry of a shard's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogEntry {
-    /// Where it stands.
-    pub position: LogPosition,
-    /// What it carries.
-    pub kind: EntryKind,
-    /// The caller's bytes, at most `ENTRY_BYTES_MAX`. They stay in the tail cache, so they should
-    /// not be a slice that keeps a larger buffer alive.
-    pub payload: Bytes,
-}
-
-/// A Raft vote. The log only keeps it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SavedVote {
-    /// Term of the vote.
-    pub term: u64,
-    /// The candidate it was given to.
-    pub node_id: u64,
-    /// Whether that candidate is known to have won.
-    pub committed: bool,
-}
-
-/// When written records are made durable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before their callbacks. The only policy that keeps the log's promise.
-    #[default]
-    Always,
-    /// Once a second; callbacks follow the write. A power cut may take the last second. Votes are
-    /// synced before their callbacks even so.
-    EverySecond,
-}
-
-/// Told how long a slow `fdatasync` took.
-pub type SlowSyncHook = Arc<dyn Fn(Duration) + Send + Sync>;
-/// Told why the log failed.
-pub type FailureHook = Arc<dyn Fn(&io::Error) + Send + Sync>;
-
-/// Functions the log calls on its writer's thread. They must be quick and must not panic.
-#[derive(Clone, Default)]
-pub struct LogHooks {
-    /// An `fdatasync` took longer than `LogOptions::slow_sync`; given: how long.
-    pub on_slow_sync: Option<SlowSyncHook>,
-    /// The log has failed for good; called once, before the callbacks of what failed.
-    pub on_failure: Option<FailureHook>,
-}
-
-impl fmt::Debug for LogHooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LogHooks")
-    }
-}
-
-/// How to open a log.
-#[derive(Clone, Debug)]
-pub struct LogOptions {
-    /// The directory; created if it is missing. Nothing else may be kept in it.
-    pub dir: PathBuf,
-    /// Length of new segments, in bytes, within `SEGMENT_BYTES_RANGE`.
-    pub segment_bytes: u64,
-    /// Payload bytes of written entries that all shards together keep in memory. Entries not yet
-    /// written are kept beyond that.
-    pub cache_bytes_max: usize,
-    /// When records are made durable.
-    pub sync: SyncPolicy,
-    /// An `fdatasync` longer than this is counted and reported as slow.
-    pub slow_sync: Duration,
-    /// Functions to call.
-    pub hooks: LogHooks,
-}
-
-impl LogOptions {
-    /// Segments of 64 MiB, a cache of 64 MiB, synced always, slow from 100 ms on, no hooks.
-    pub fn new(dir: impl Into<PathBuf>) -> LogOptions {
-        LogOptions {
-            dir: dir.into(),
-            segment_bytes: 64 << 20,
-            cache_bytes_max: 64 << 20,
-            sync: SyncPolicy::Always,
-            slow_sync: Duration::from_millis(100),
-            hooks: LogHooks::default(),
-        }
-    }
-}
 
 /// An open log. Clones and shard handles share it; when the last of them is dropped, what is
 /// queued is written and synced and the threads end.
@@ -270,9 +139,7 @@ impl RaftLog {
     pub(crate) fn open_on(disk: Arc<dyn Disk>, options: LogOptions) -> Result<RaftLog, LogError> {
         if !SEGMENT_BYTES_RANGE.contains(&options.segment_bytes) {
             let (range, given) = (SEGMENT_BYTES_RANGE, options.segment_bytes);
-            return Err(LogError::Options(format!(
-                "segment_bytes is {given}, not in {range:?}"
-            )));
+            return Err(LogError::Options(format!("segment_bytes is {given}, not in {range:?}")));
         }
         let lock = recover::lock(&*disk, &options.dir)?;
         let Recovered { scan, spares } = recover::recover(&*disk, options.segment_bytes)?;
@@ -285,39 +152,17 @@ impl RaftLog {
             spawn("log-writer", move || writer.run())?,
         ];
         let threads = Mutex::new(threads);
-        Ok(RaftLog {
-            inner: Arc::new(Inner {
-                shared,
-                keeper,
-                threads,
-                _lock: lock,
-            }),
-        })
+        Ok(RaftLog { inner: Arc::new(Inner { shared, keeper, threads, _lock: lock }) })
     }
 
     /// The handle of a shard, which exists as soon as it is asked for.
     pub fn shard(&self, id: u32) -> ShardLog {
         let existing = self.inner.shared.shards.read().get(&id).cloned();
         let shard = existing.unwrap_or_else(|| {
-            let fresh = || {
-                Arc::new(Shard {
-                    id,
-                    state: Mutex::default(),
-                })
-            };
-            Arc::clone(
-                self.inner
-                    .shared
-                    .shards
-                    .write()
-                    .entry(id)
-                    .or_insert_with(fresh),
-            )
+            let fresh = || Arc::new(Shard { id, state: Mutex::default() });
+            Arc::clone(self.inner.shared.shards.write().entry(id).or_insert_with(fresh))
         });
-        ShardLog {
-            inner: Arc::clone(&self.inner),
-            shard,
-        }
+        ShardLog { inner: Arc::clone(&self.inner), shard }
     }
 
     /// The shards that have records or were asked for.
@@ -334,9 +179,7 @@ impl RaftLog {
         let (sender, receiver) = mpsc::channel();
         let done = Box::new(move |result| drop(sender.send(result)));
         self.inner.shared.push(Op::Barrier { done });
-        receiver
-            .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the log's writer has ended")))
+        receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the log's writer has ended")))
     }
 
     /// Writes and syncs what is queued and ends the threads; later calls are answered with an
@@ -360,11 +203,7 @@ impl RaftLog {
         let shared = &self.inner.shared;
         let cached = |shard: &Arc<Shard>| shard.state.lock().cached_bytes();
         let cache_bytes = shared.shards.read().values().map(cached).sum();
-        LogStats {
-            cache_bytes,
-            queued: shared.queued(),
-            ..shared.meter.read()
-        }
+        LogStats { cache_bytes, queued: shared.queued(), ..shared.meter.read() }
     }
 }
 
@@ -404,11 +243,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 /// The writer that goes on where the scanned log ends.
 fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer, LogError> {
     let Some(last) = scan.segments.last() else {
-        return Err(LogError::corrupt(
-            recover::FIRST_SEGMENT,
-            0,
-            "there is no segment",
-        ));
+        return Err(LogError::corrupt(recover::FIRST_SEGMENT, 0, "there is no segment"));
     };
     let segment = Current {
         seq: last.seq,
@@ -422,10 +257,7 @@ fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer
         next_requested: false,
     };
     let file = |s: &scan::ScannedSegment| {
-        (
-            s.seq,
-            (SegmentKey::new(scan.log_id, s.seq), Arc::clone(&s.file)),
-        )
+        (s.seq, (SegmentKey::new(scan.log_id, s.seq), Arc::clone(&s.file)))
     };
     let files = scan.segments.iter().map(file).collect();
     let (mut shards, mut stream, mut purged) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -450,11 +282,7 @@ fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer
         segment_bytes: options.segment_bytes,
         segment,
         stream,
-        extents: scan
-            .segments
-            .into_iter()
-            .map(extent)
-            .collect::<VecDeque<_>>(),
+        extents: scan.segments.into_iter().map(extent).collect::<VecDeque<_>>(),
         purged,
         purging: Vec::new(),
         entries_unsynced: 0,
@@ -511,23 +339,14 @@ impl ShardLog {
         }
         let ticket = shared.tickets(entries.len());
         state.append(&entries, ticket);
-        shared.push(Op::Append {
-            shard: Arc::clone(&self.shard),
-            entries,
-            ticket,
-            done,
-        });
+        shared.push(Op::Append { shard: Arc::clone(&self.shard), entries, ticket, done });
     }
 
     /// Saves a vote. It is synced before `done` under any policy.
     pub fn save_vote(&self, vote: SavedVote, done: Done) {
         let mut state = self.shard.state.lock();
         state.vote = Some(vote);
-        self.inner.shared.push(Op::Vote {
-            shard: self.shard.id,
-            vote,
-            done,
-        });
+        self.inner.shared.push(Op::Vote { shard: self.shard.id, vote, done });
     }
 
     /// Notes how far entries are committed. Written with the next batch or a little later, never
@@ -544,10 +363,7 @@ impl ShardLog {
     pub fn truncate_after(&self, after: Option<LogPosition>) {
         let mut state = self.shard.state.lock();
         if let Some(after) = state.truncate(after) {
-            self.inner.shared.push(Op::Truncate {
-                shard: self.shard.id,
-                after,
-            });
+            self.inner.shared.push(Op::Truncate { shard: self.shard.id, after });
         }
     }
 
@@ -557,10 +373,7 @@ impl ShardLog {
     pub fn purge(&self, upto: LogPosition) {
         let mut state = self.shard.state.lock();
         if state.purge(upto) {
-            self.inner.shared.push(Op::Purge {
-                shard: self.shard.id,
-                upto,
-            });
+            self.inner.shared.push(Op::Purge { shard: self.shard.id, upto });
         }
     }
 
@@ -577,10 +390,6 @@ impl ShardLog {
 
 impl fmt::Debug for ShardLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ShardLog({:016x}/{})",
-            self.inner.shared.log_id, self.shard.id
-        )
+        write!(f, "ShardLog({:016x}/{})", self.inner.shared.log_id, self.shard.id)
     }
 }

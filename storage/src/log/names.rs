@@ -25,10 +25,7 @@ pub(super) fn segment_seq(name: &str) -> Option<u32> {
 }
 
 pub(super) fn spare_number(name: &str) -> Option<u64> {
-    name.strip_prefix("spare-")?
-        .strip_suffix(".free")?
-        .parse()
-        .ok()
+    name.strip_prefix("spare-")?.strip_suffix(".free")?.parse().ok()
 }
 
 pub(super) fn is_unfinished(name: &str) -> bool {

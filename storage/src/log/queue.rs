@@ -196,14 +196,11 @@ impl Shared {
 
     /// Why the log failed, if it did.
     pub(super) fn failure(&self) -> Option<io::Error> {
-        self.failure
-            .get()
-            .map(|(kind, what)| io::Error::new(*kind, what.as_str()))
+        self.failure.get().map(|(kind, what)| io::Error::new(*kind, what.as_str()))
     }
 
     fn ended_error(&self) -> io::Error {
-        self.failure()
-            .unwrap_or_else(|| io::Error::other("the log is closed"))
+        self.failure().unwrap_or_else(|| io::Error::other("the log is closed"))
     }
 
     /// The writer has ended: whatever waits is answered, and all that follows.
@@ -232,17 +229,9 @@ impl Queue {
         }
         if !self.ops.is_empty() {
             // A commit position must not be written before the entries it names.
-            return Batch {
-                ops,
-                committed: BTreeMap::new(),
-                last: false,
-            };
+            return Batch { ops, committed: BTreeMap::new(), last: false };
         }
         self.committed_since = None;
-        Batch {
-            ops,
-            committed: std::mem::take(&mut self.committed),
-            last: self.stop,
-        }
+        Batch { ops, committed: std::mem::take(&mut self.committed), last: self.stop }
     }
 }

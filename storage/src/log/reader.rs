@@ -30,10 +30,7 @@ pub(super) fn read(
     let mut next = range.start;
     while next < range.end && (entries.is_empty() || bytes < bytes_max) {
         let lookup =
-            shard
-                .state
-                .lock()
-                .lookup(next..range.end, bytes_max - bytes, LOOKUP_COUNT_MAX);
+            shard.state.lock().lookup(next..range.end, bytes_max - bytes, LOOKUP_COUNT_MAX);
         let found = match lookup {
             Lookup::Cached(found) => found,
             Lookup::OnDisk(places) => match read_places(shared, &places)? {
@@ -50,14 +47,10 @@ pub(super) fn read(
         if gap || (!entries.is_empty() && bytes + first.payload.len() > bytes_max) {
             break;
         }
-        bytes = found
-            .iter()
-            .fold(bytes, |sum, entry| sum.saturating_add(entry.payload.len()));
+        bytes = found.iter().fold(bytes, |sum, entry| sum.saturating_add(entry.payload.len()));
         bytes = bytes.min(bytes_max);
         entries.extend(found);
-        next = entries
-            .last()
-            .map_or(range.end, |last| last.position.index + 1);
+        next = entries.last().map_or(range.end, |last| last.position.index + 1);
     }
     Ok(entries)
 }
@@ -68,10 +61,7 @@ fn is_still_there(shard: &Shard, places: &[(LogPosition, Place)]) -> bool {
         return false;
     };
     let end = first.index.saturating_add(places.len() as u64);
-    let again = shard
-        .state
-        .lock()
-        .lookup(first.index..end, usize::MAX, places.len());
+    let again = shard.state.lock().lookup(first.index..end, usize::MAX, places.len());
     matches!(again, Lookup::OnDisk(again) if again == places)
 }
 
@@ -93,22 +83,12 @@ fn read_places(
         let bytes = Bytes::from(read_upto(&*file, u64::from(first.offset), len)?);
         for (position, place) in run {
             let at = (place.offset - first.offset) as usize;
-            let record = bytes
-                .get(at..)
-                .and_then(|b| format::record_in(b, key, place.offset));
+            let record = bytes.get(at..).and_then(|b| format::record_in(b, key, place.offset));
             match record.map(|record| record.body()) {
-                Some(Ok(Body::Entry {
-                    position: found,
-                    kind,
-                    payload,
-                })) if found == *position => {
+                Some(Ok(Body::Entry { position: found, kind, payload })) if found == *position => {
                     let start = at + RECORD_BYTES_MIN;
                     let payload = bytes.slice(start..start + payload.len());
-                    entries.push(LogEntry {
-                        position: *position,
-                        kind,
-                        payload,
-                    });
+                    entries.push(LogEntry { position: *position, kind, payload });
                 }
                 _ => return Ok(None),
             }
@@ -121,14 +101,10 @@ fn read_places(
 /// How many of these places, at least one, stand one behind the other and are read at once.
 fn run_length(places: &[(LogPosition, Place)]) -> usize {
     let mut bytes = 0;
-    let breaks = places
-        .iter()
-        .zip(places.iter().skip(1))
-        .position(|((_, this), (_, next))| {
-            bytes += this.on_disk as usize;
-            let adjacent =
-                this.segment == next.segment && this.offset + this.on_disk == next.offset;
-            !adjacent || bytes >= READ_BYTES_MAX
-        });
+    let breaks = places.iter().zip(places.iter().skip(1)).position(|((_, this), (_, next))| {
+        bytes += this.on_disk as usize;
+        let adjacent = this.segment == next.segment && this.offset + this.on_disk == next.offset;
+        !adjacent || bytes >= READ_BYTES_MAX
+    });
     breaks.map_or(places.len(), |last| last + 1)
 }

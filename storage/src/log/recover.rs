@@ -84,11 +84,7 @@ fn refuse_leftovers(disk: &dyn Disk, names: &[String]) -> Result<(), LogError> {
         let context = LogError::io("read the first segment");
         let read = || {
             let file = disk.open(&names::segment(seq))?;
-            read_upto(
-                &*file,
-                0,
-                usize::try_from(file.len()?).unwrap_or(usize::MAX),
-            )
+            read_upto(&*file, 0, usize::try_from(file.len()?).unwrap_or(usize::MAX))
         };
         let bytes = read().map_err(context)?;
         let HeaderState::Valid(header) = SegmentHeader::decode(&bytes) else {

@@ -71,14 +71,8 @@ pub(super) struct ReplayedShard {
 
 impl ReplayedShard {
     fn from_checkpoint(summary: ShardSummary) -> ReplayedShard {
-        let missing = summary
-            .entries
-            .map_or(0, |(first, last)| last.index - first + 1);
-        ReplayedShard {
-            summary,
-            missing,
-            slots: VecDeque::new(),
-        }
+        let missing = summary.entries.map_or(0, |(first, last)| last.index - first + 1);
+        ReplayedShard { summary, missing, slots: VecDeque::new() }
     }
 
     fn take(&mut self, body: &Body<'_>, place: Place) -> Result<(), String> {
@@ -86,10 +80,7 @@ impl ReplayedShard {
         if let Body::Entry { position, .. } = body {
             let expected = before.map(|(_, last)| last).or(self.summary.purged);
             if expected.is_some_and(|p| p.index.checked_add(1) != Some(position.index)) {
-                return Err(format!(
-                    "entry {} does not follow the one before",
-                    position.index
-                ));
+                return Err(format!("entry {} does not follow the one before", position.index));
             }
             self.slots.push_back(Slot::in_file(position.term, place));
         }
@@ -107,8 +98,7 @@ impl ReplayedShard {
         self.slots.drain(..from_slots.min(self.slots.len()));
         let count = last.index - first + 1;
         self.missing = self.missing.min(count);
-        self.slots
-            .truncate(usize::try_from(count - self.missing).unwrap_or(usize::MAX));
+        self.slots.truncate(usize::try_from(count - self.missing).unwrap_or(usize::MAX));
         Ok(())
     }
 }
@@ -118,16 +108,11 @@ pub(super) fn read_identity(disk: &dyn Disk, names: &[String]) -> Result<Option<
     if !names.iter().any(|name| name == names::IDENTITY) {
         return Ok(None);
     }
-    let file = disk
-        .open(names::IDENTITY)
-        .map_err(LogError::io("open log.id"))?;
+    let file = disk.open(names::IDENTITY).map_err(LogError::io("open log.id"))?;
     let bytes = read_upto(&*file, 0, HEADER_BYTES).map_err(LogError::io("read log.id"))?;
     match format::decode_identity(&bytes) {
         HeaderState::Valid(log_id) => Ok(Some(log_id)),
-        HeaderState::Unknown(version) => Err(LogError::Version {
-            segment: 0,
-            version,
-        }),
+        HeaderState::Unknown(version) => Err(LogError::Version { segment: 0, version }),
         HeaderState::Invalid => Err(LogError::corrupt(0, 0, "log.id is damaged")),
     }
 }
@@ -138,23 +123,14 @@ fn open_segments(
     names: &[String],
     log_id: u64,
 ) -> Result<Vec<OpenSegment>, LogError> {
-    let mut seqs: Vec<u32> = names
-        .iter()
-        .filter_map(|name| names::segment_seq(name))
-        .collect();
+    let mut seqs: Vec<u32> = names.iter().filter_map(|name| names::segment_seq(name)).collect();
     seqs.sort_unstable();
     for pair in seqs.windows(2) {
         if pair[0] + 1 != pair[1] {
-            return Err(LogError::corrupt(
-                pair[0] + 1,
-                0,
-                "the segment's file is missing",
-            ));
+            return Err(LogError::corrupt(pair[0] + 1, 0, "the segment's file is missing"));
         }
     }
-    seqs.into_iter()
-        .map(|seq| OpenSegment::open(disk, log_id, seq))
-        .collect()
+    seqs.into_iter().map(|seq| OpenSegment::open(disk, log_id, seq)).collect()
 }
 
 struct OpenSegment {
@@ -173,39 +149,22 @@ impl OpenSegment {
         let file = disk.open(&name).map_err(context("open"))?;
         let file_bytes = file.len().map_err(context("measure"))?;
         if file_bytes > u64::from(u32::MAX) {
-            return Err(LogError::corrupt(
-                seq,
-                0,
-                format!("the file has {file_bytes} bytes"),
-            ));
+            return Err(LogError::corrupt(seq, 0, format!("the file has {file_bytes} bytes")));
         }
         // A file gets a segment's name when it is filled and synced.
         if file_bytes < *SEGMENT_BYTES_RANGE.start() {
             return Err(LogError::corrupt(seq, file_bytes, "the file was shortened"));
         }
         let key = SegmentKey::new(log_id, seq);
-        let mut segment = OpenSegment {
-            seq,
-            key,
-            file,
-            file_bytes,
-            header: None,
-        };
+        let mut segment = OpenSegment { seq, key, file, file_bytes, header: None };
         let start = read_upto(&*segment.file, 0, HEADER_BYTES + RECORD_BYTES_MIN)
             .map_err(context("read"))?;
         match SegmentHeader::decode(&start) {
             HeaderState::Unknown(version) => {
-                return Err(LogError::Version {
-                    segment: seq,
-                    version,
-                });
+                return Err(LogError::Version { segment: seq, version });
             }
             HeaderState::Valid(header) if header.log_id != log_id => {
-                return Err(LogError::corrupt(
-                    seq,
-                    0,
-                    "the segment belongs to another log",
-                ));
+                return Err(LogError::corrupt(seq, 0, "the segment belongs to another log"));
             }
             HeaderState::Valid(header) if header.seq == seq => {
                 if segment.file_bytes < header.file_bytes {
@@ -228,9 +187,7 @@ impl OpenSegment {
         let claimed = start.get(HEADER_BYTES + 4..).and_then(|b| b.first_chunk());
         let len = claimed.map_or(0, |len| u32::from_le_bytes(*len));
         let fits = self.file_bytes.saturating_sub(HEADER_BYTES as u64);
-        let len = u64::from(len)
-            .next_multiple_of(RECORD_ALIGN as u64)
-            .min(fits);
+        let len = u64::from(len).next_multiple_of(RECORD_ALIGN as u64).min(fits);
         let bytes = self.read(HEADER_BYTES as u64, usize::try_from(len).unwrap_or(0))?;
         let record = format::record_in(&bytes, self.key, HEADER_BYTES as u32);
         Ok(record.is_some_and(|record| matches!(record.body(), Ok(Body::Checkpoint(_)))))
@@ -255,10 +212,7 @@ struct Strays {
 }
 
 fn strays(segment: &[u8], key: SegmentKey, from: usize) -> Strays {
-    let mut found = Strays {
-        end: from,
-        synced_upto: 0,
-    };
+    let mut found = Strays { end: from, synced_upto: 0 };
     let mut offset = from.next_multiple_of(RECORD_ALIGN);
     while offset < segment.len() {
         match format::record_at(segment, key, offset) {
@@ -276,10 +230,7 @@ fn strays(segment: &[u8], key: SegmentKey, from: usize) -> Strays {
 /// Reads the log of this id, whose directory holds these names.
 pub(super) fn scan(disk: &dyn Disk, names: &[String], log_id: u64) -> Result<Scan, LogError> {
     let mut opened = open_segments(disk, names, log_id)?;
-    let started = opened
-        .iter()
-        .take_while(|segment| segment.header.is_some())
-        .count();
+    let started = opened.iter().take_while(|segment| segment.header.is_some()).count();
     let mut unstarted = Vec::new();
     for segment in opened.split_off(started) {
         if segment.header.is_some() {
@@ -298,18 +249,10 @@ pub(super) fn scan(disk: &dyn Disk, names: &[String], log_id: u64) -> Result<Sca
     }
     if opened.is_empty() {
         let lowest = unstarted.first().map_or(1, |(seq, _)| *seq);
-        return Err(LogError::corrupt(
-            lowest,
-            0,
-            "the oldest segment has no readable beginning",
-        ));
+        return Err(LogError::corrupt(lowest, 0, "the oldest segment has no readable beginning"));
     }
-    let mut replay = Replay {
-        shards: BTreeMap::new(),
-        segments: Vec::new(),
-        proven: 0,
-        sealed: false,
-    };
+    let mut replay =
+        Replay { shards: BTreeMap::new(), segments: Vec::new(), proven: 0, sealed: false };
     let mut tail = Tail::default();
     for at in 0..opened.len() {
         let successor = opened.get(at + 1).and_then(|next| next.header);
@@ -348,11 +291,8 @@ impl Replay {
         };
         let mut offset = HEADER_BYTES;
         while let Some(record) = format::record_at(&bytes, segment.key, offset) {
-            let place = Place {
-                segment: segment.seq,
-                offset: offset as u32,
-                on_disk: record.on_disk,
-            };
+            let place =
+                Place { segment: segment.seq, offset: offset as u32, on_disk: record.on_disk };
             self.record(&record, place)
                 .map_err(|what| LogError::corrupt(segment.seq, offset as u64, what))?;
             offset += record.on_disk as usize;
@@ -373,21 +313,13 @@ impl Replay {
             return damaged("unreadable, and a later record says that it was synced");
         }
         let stray_end = strays.end.max(offset) as u32;
-        Ok(Tail {
-            proven: self.proven,
-            end,
-            stray_end,
-            sealed: self.sealed,
-        })
+        Ok(Tail { proven: self.proven, end, stray_end, sealed: self.sealed })
     }
 
     fn record(&mut self, record: &RawRecord<'_>, place: Place) -> Result<(), String> {
         let body = record.body()?;
         if record.synced_upto > place.offset {
-            return Err(format!(
-                "the record says that {} bytes were synced",
-                record.synced_upto
-            ));
+            return Err(format!("the record says that {} bytes were synced", record.synced_upto));
         }
         self.proven = self.proven.max(record.synced_upto);
         self.sealed = body == Body::Mark && record.synced_upto == place.offset;
@@ -421,10 +353,7 @@ impl Replay {
                     let highest = segment.index_max.entry(record.shard).or_default();
                     *highest = position.index.max(*highest);
                 }
-                self.shards
-                    .entry(record.shard)
-                    .or_default()
-                    .take(&body, place)?;
+                self.shards.entry(record.shard).or_default().take(&body, place)?;
             }
         }
         Ok(())
@@ -439,22 +368,11 @@ impl Replay {
         let oldest = self.segments.first().map_or(1, |segment| segment.seq);
         for (id, shard) in &self.shards {
             if shard.missing > 0 {
-                let what = format!(
-                    "{} entries of shard {id} before it are missing",
-                    shard.missing
-                );
+                let what = format!("{} entries of shard {id} before it are missing", shard.missing);
                 return Err(LogError::corrupt(oldest, 0, what));
             }
         }
-        let Replay {
-            shards, segments, ..
-        } = self;
-        Ok(Scan {
-            log_id,
-            segments,
-            unstarted,
-            shards,
-            tail,
-        })
+        let Replay { shards, segments, .. } = self;
+        Ok(Scan { log_id, segments, unstarted, shards, tail })
     }
 }

@@ -39,10 +39,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn in_file(term: u64, place: Place) -> Slot {
-        Slot {
-            term,
-            place: Where::File(place),
-        }
+        Slot { term, place: Where::File(place) }
     }
 }
 
@@ -98,20 +95,14 @@ impl ShardState {
 
     pub(super) fn last(&self) -> Option<LogPosition> {
         match self.slots.back() {
-            Some(slot) => Some(LogPosition {
-                term: slot.term,
-                index: self.end() - 1,
-            }),
+            Some(slot) => Some(LogPosition { term: slot.term, index: self.end() - 1 }),
             None => self.purged,
         }
     }
 
     pub(super) fn position_at(&self, index: u64) -> Option<LogPosition> {
         let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
-        self.slots.get(at).map(|slot| LogPosition {
-            term: slot.term,
-            index,
-        })
+        self.slots.get(at).map(|slot| LogPosition { term: slot.term, index })
     }
 
     /// Whether these entries may follow the last one.
@@ -127,10 +118,7 @@ impl ShardState {
                 return refused(format!("entry index {index} is out of range"));
             }
             if entry.payload.len() > super::ENTRY_BYTES_MAX {
-                return refused(format!(
-                    "entry {index} exceeds {} bytes",
-                    super::ENTRY_BYTES_MAX
-                ));
+                return refused(format!("entry {index} exceeds {} bytes", super::ENTRY_BYTES_MAX));
             }
             previous = Some(index);
         }
@@ -145,10 +133,7 @@ impl ShardState {
         }
         for (entry, ticket) in entries.iter().zip(ticket..) {
             let place = Where::Queued(ticket);
-            self.slots.push_back(Slot {
-                term: entry.position.term,
-                place,
-            });
+            self.slots.push_back(Slot { term: entry.position.term, place });
             self.tail_bytes += entry.payload.len();
             self.tail.push_back(entry.clone());
         }
@@ -193,9 +178,7 @@ impl ShardState {
     /// replaced by others of the same index, are passed over.
     pub(super) fn landed(&mut self, first_index: u64, ticket: u64, places: &[Place]) {
         for ((place, index), ticket) in places.iter().zip(first_index..).zip(ticket..) {
-            let at = index
-                .checked_sub(self.first)
-                .and_then(|at| usize::try_from(at).ok());
+            let at = index.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
             let slot = at.and_then(|at| self.slots.get_mut(at));
             if let Some(slot) = slot.filter(|s| matches!(s.place, Where::Queued(t) if t == ticket))
             {
@@ -215,10 +198,7 @@ impl ShardState {
         while self.tail_bytes > target {
             let oldest = self.slots.len() - self.tail.len();
             match self.slots.get(oldest) {
-                Some(Slot {
-                    place: Where::File(_),
-                    ..
-                }) => self.drop_oldest_cached(),
+                Some(Slot { place: Where::File(_), .. }) => self.drop_oldest_cached(),
                 _ => break,
             }
         }
@@ -261,13 +241,7 @@ impl ShardState {
             if !found.is_empty() && bytes > bytes_max {
                 break;
             }
-            found.push((
-                LogPosition {
-                    term: slot.term,
-                    index,
-                },
-                place,
-            ));
+            found.push((LogPosition { term: slot.term, index }, place));
         }
         Lookup::OnDisk(found)
     }
@@ -282,11 +256,7 @@ mod tests {
 
     fn entry(term: u64, index: u64) -> LogEntry {
         let position = LogPosition { term, index };
-        LogEntry {
-            position,
-            kind: EntryKind::Normal,
-            payload: Bytes::from_static(b"0123456789"),
-        }
+        LogEntry { position, kind: EntryKind::Normal, payload: Bytes::from_static(b"0123456789") }
     }
 
     fn filled(upto: u64) -> ShardState {
@@ -298,11 +268,7 @@ mod tests {
     }
 
     fn place(offset: u32) -> Place {
-        Place {
-            segment: 1,
-            offset,
-            on_disk: 56,
-        }
+        Place { segment: 1, offset, on_disk: 56 }
     }
 
     #[test]
@@ -312,32 +278,20 @@ mod tests {
         assert!(state.check_append(&[entry(1, 5)]).is_err());
         assert!(state.check_append(&[entry(1, 4), entry(1, 6)]).is_err());
         assert!(state.check_append(&[entry(1, 4), entry(1, 5)]).is_ok());
-        assert!(
-            ShardState::default()
-                .check_append(&[entry(1, u64::MAX)])
-                .is_err()
-        );
+        assert!(ShardState::default().check_append(&[entry(1, u64::MAX)]).is_err());
     }
 
     #[test]
     fn landing_passes_over_replaced_entries() {
         let mut state = filled(3);
         assert_eq!(
-            state
-                .truncate(Some(LogPosition { term: 1, index: 1 }))
-                .unwrap()
-                .unwrap()
-                .index,
+            state.truncate(Some(LogPosition { term: 1, index: 1 })).unwrap().unwrap().index,
             1
         );
         state.append(&[entry(2, 2)], 200);
         state.landed(1, 100, &[place(64), place(120), place(176)]);
         state.evict(usize::MAX);
-        assert_eq!(
-            state.cached_bytes(),
-            10,
-            "entry 2 of term 2 is not in a file yet"
-        );
+        assert_eq!(state.cached_bytes(), 10, "entry 2 of term 2 is not in a file yet");
         state.landed(2, 200, &[place(232)]);
         state.evict(usize::MAX);
         match state.lookup(0..9, 1000, 1000) {
@@ -358,10 +312,7 @@ mod tests {
             Lookup::Cached(entries) => entries.len(),
             Lookup::OnDisk(_) => panic!("all cached"),
         };
-        assert_eq!(
-            (count(0), count(10), count(29), count(30), count(1000)),
-            (1, 1, 2, 3, 7)
-        );
+        assert_eq!((count(0), count(10), count(29), count(30), count(1000)), (1, 1, 2, 3, 7));
     }
 
     #[test]

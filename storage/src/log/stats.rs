@@ -75,9 +75,7 @@ impl Meter {
 
     pub(super) fn synced(&self, took: Duration, entries: u64, slow: bool) {
         let mut inner = self.inner.lock();
-        inner
-            .fsync_us
-            .saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        inner.fsync_us.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         if entries > 0 {
             inner.entries_per_sync.saturating_record(entries);
         }

@@ -136,13 +136,9 @@ impl Writer {
 
     fn process(&mut self, batch: Batch, last: bool) -> io::Result<()> {
         let idle = batch.ops.is_empty() && batch.committed.is_empty();
-        let mut result = self.write_batch(&batch).and_then(|sync_now| {
-            if sync_now {
-                self.sync_segment()
-            } else {
-                Ok(())
-            }
-        });
+        let mut result = self
+            .write_batch(&batch)
+            .and_then(|sync_now| if sync_now { self.sync_segment() } else { Ok(()) });
         if let Err(error) = &result {
             self.shared.fail(error);
         }
@@ -177,20 +173,11 @@ impl Writer {
         let mut landings = Vec::new();
         for op in &batch.ops {
             match op {
-                Op::Append {
-                    shard,
-                    entries,
-                    ticket,
-                    ..
-                } => {
+                Op::Append { shard, entries, ticket, .. } => {
                     let start = places.len();
                     for entry in entries {
                         let (position, kind) = (entry.position, entry.kind);
-                        let body = Body::Entry {
-                            position,
-                            kind,
-                            payload: &entry.payload,
-                        };
+                        let body = Body::Entry { position, kind, payload: &entry.payload };
                         places.push(self.record(shard.id, &body)?);
                     }
                     sync_now |= self.sync == SyncPolicy::Always;
@@ -226,11 +213,7 @@ impl Writer {
         self.write_buffer()?;
         for landing in landings {
             let places = &places[landing.places];
-            landing
-                .shard
-                .state
-                .lock()
-                .landed(landing.first_index, landing.ticket, places);
+            landing.shard.state.lock().landed(landing.first_index, landing.ticket, places);
         }
         self.request_next();
         Ok(sync_now)
@@ -238,11 +221,7 @@ impl Writer {
 
     /// Puts one record into the buffer, beginning a new segment where this one is full.
     fn record(&mut self, shard: u32, body: &Body<'_>) -> io::Result<Place> {
-        let payload = if let Body::Entry { payload, .. } = body {
-            payload.len()
-        } else {
-            0
-        };
+        let payload = if let Body::Entry { payload, .. } = body { payload.len() } else { 0 };
         let on_disk = format::padded(RECORD_BYTES_MIN + payload) as u64;
         let full = u64::from(self.segment.end) + on_disk > self.segment.capacity;
         if full && self.segment.end > self.segment.base {
@@ -274,10 +253,7 @@ impl Writer {
             .ok_or_else(|| io::Error::other("the log has used up its segment numbers"))?;
         let file = self.keeper.take(seq)?;
         let key = SegmentKey::new(self.shared.log_id, seq);
-        self.shared
-            .files
-            .write()
-            .insert(seq, (key, Arc::clone(&file)));
+        self.shared.files.write().insert(seq, (key, Arc::clone(&file)));
         let header = SegmentHeader {
             log_id: self.shared.log_id,
             seq,
@@ -314,9 +290,7 @@ impl Writer {
             return Ok(());
         }
         let len = segment.buffer.len() as u64;
-        segment
-            .file
-            .write_all_at(&segment.buffer, u64::from(segment.end) - len)?;
+        segment.file.write_all_at(&segment.buffer, u64::from(segment.end) - len)?;
         segment.buffer.clear();
         segment.buffer.shrink_to(BUFFER_KEPT_BYTES);
         if let Some(extent) = self.extents.back_mut() {
@@ -337,9 +311,7 @@ impl Writer {
         self.segment.synced = self.segment.end;
         let took = self.last_sync - begin;
         let slow = took > self.slow_sync;
-        self.shared
-            .meter
-            .synced(took, std::mem::take(&mut self.entries_unsynced), slow);
+        self.shared.meter.synced(took, std::mem::take(&mut self.entries_unsynced), slow);
         if let Some(hook) = self.shared.hooks.on_slow_sync.as_ref().filter(|_| slow) {
             hook(took);
         }
@@ -363,19 +335,14 @@ impl Writer {
                 break;
             }
             self.shared.files.write().remove(&oldest.seq);
-            self.keeper
-                .retire(oldest.seq, oldest.file_bytes == self.segment_bytes);
+            self.keeper.retire(oldest.seq, oldest.file_bytes == self.segment_bytes);
             self.extents.pop_front();
         }
         self.measure();
     }
 
     pub(super) fn measure(&self) {
-        let bytes = self
-            .extents
-            .iter()
-            .map(|extent| u64::from(extent.end))
-            .sum();
+        let bytes = self.extents.iter().map(|extent| u64::from(extent.end)).sum();
         self.shared.meter.extent(self.extents.len(), bytes);
     }
 
@@ -403,10 +370,7 @@ impl Writer {
         loop {
             let cached = |shard: &Arc<Shard>| shard.state.lock().cached_bytes();
             let sizes: Vec<usize> = shards.values().map(cached).collect();
-            let over = sizes
-                .iter()
-                .sum::<usize>()
-                .saturating_sub(self.cache_bytes_max);
+            let over = sizes.iter().sum::<usize>().saturating_sub(self.cache_bytes_max);
             let largest = shards.values().zip(&sizes).max_by_key(|(_, size)| **size);
             let Some((shard, before)) = largest.filter(|_| over > 0) else {
                 return;
@@ -427,10 +391,6 @@ impl Current {
         let on_disk =
             format::encode_record(&mut self.buffer, self.key, offset, synced, shard, body);
         self.end += on_disk;
-        Place {
-            segment: self.seq,
-            offset,
-            on_disk,
-        }
+        Place { segment: self.seq, offset, on_disk }
     }
 }

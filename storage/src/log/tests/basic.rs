@@ -9,19 +9,13 @@ use crate::log::{SyncPolicy, verify};
 
 fn indexes(shard: &ShardLog) -> Vec<(u64, u64)> {
     let found = shard.read(0..u64::MAX, usize::MAX).unwrap();
-    found
-        .iter()
-        .map(|entry| (entry.position.term, entry.position.index))
-        .collect()
+    found.iter().map(|entry| (entry.position.term, entry.position.index)).collect()
 }
 
 #[test]
 fn everything_is_there_after_reopening_a_real_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let options = || LogOptions {
-        segment_bytes: 4096,
-        ..LogOptions::new(dir.path().join("log"))
-    };
+    let options = || LogOptions { segment_bytes: 4096, ..LogOptions::new(dir.path().join("log")) };
     let log = RaftLog::open(options()).unwrap();
     let (a, b) = (log.shard(0), log.shard(7));
     append(&a, entries(1, 0..=99)).unwrap();
@@ -32,10 +26,7 @@ fn everything_is_there_after_reopening_a_real_directory() {
     append(&a, entries(2, 90..=91)).unwrap();
     a.purge(at(1, 49));
     assert!(matches!(RaftLog::open(options()), Err(LogError::Locked(_))));
-    assert!(matches!(
-        verify(&dir.path().join("log")),
-        Err(LogError::Locked(_))
-    ));
+    assert!(matches!(verify(&dir.path().join("log")), Err(LogError::Locked(_))));
     log.close().unwrap();
     drop((log, a, b));
 
@@ -49,10 +40,7 @@ fn everything_is_there_after_reopening_a_real_directory() {
     assert_eq!(log.shards(), vec![0, 7]);
     let (a, b) = (log.shard(0), log.shard(7));
     assert_eq!(a.state(), (Some(at(1, 49)), Some(at(2, 91))));
-    assert_eq!(
-        (a.vote(), a.committed()),
-        (Some(vote(4, 2)), Some(at(1, 98)))
-    );
+    assert_eq!((a.vote(), a.committed()), (Some(vote(4, 2)), Some(at(1, 98))));
     let expected: Vec<_> = [entries(1, 50..=89), entries(2, 90..=91)].concat();
     assert_eq!(a.read(0..u64::MAX, usize::MAX).unwrap(), expected);
     assert_eq!(b.read(0..u64::MAX, usize::MAX).unwrap(), entries(3, 5..=6));
@@ -111,15 +99,8 @@ fn purging_lets_go_of_whole_segments_and_reuses_them() {
         if let Some(purged) = (round * 10).checked_sub(25) {
             shard.purge(at(1, purged));
         }
-        assert_eq!(
-            shard.first_index(),
-            Some((round * 10 + 1).saturating_sub(25))
-        );
-        assert!(
-            log.stats().segments <= 3,
-            "round {round}: {:?}",
-            log.stats()
-        );
+        assert_eq!(shard.first_index(), Some((round * 10 + 1).saturating_sub(25)));
+        assert!(log.stats().segments <= 3, "round {round}: {:?}", log.stats());
     }
     log.close().unwrap();
     let files = disk.content().names.len();
@@ -127,10 +108,7 @@ fn purging_lets_go_of_whole_segments_and_reuses_them() {
     drop((log, shard));
     let log = open(&disk).unwrap();
     assert_eq!(log.shard(0).state(), (Some(at(1, 565)), Some(at(1, 599))));
-    assert_eq!(
-        log.shard(0).read(0..900, usize::MAX).unwrap(),
-        entries(1, 566..=599)
-    );
+    assert_eq!(log.shard(0).read(0..900, usize::MAX).unwrap(), entries(1, 566..=599));
 }
 
 #[test]
@@ -139,13 +117,7 @@ fn an_entry_may_be_larger_than_a_segment() {
     let log = open(&disk).unwrap();
     let shard = log.shard(0);
     let large = |index| entry(1, index, &vec![index as u8; 3 * SEGMENT_BYTES as usize]);
-    let all = vec![
-        large(1),
-        large(2),
-        entry(1, 3, b"small"),
-        large(4),
-        entry(1, 5, b"small"),
-    ];
+    let all = vec![large(1), large(2), entry(1, 3, b"small"), large(4), entry(1, 5, b"small")];
     append(&shard, all.clone()).unwrap();
     assert_eq!(shard.read(0..9, usize::MAX).unwrap(), all);
     drop((log, shard));
@@ -155,10 +127,7 @@ fn an_entry_may_be_larger_than_a_segment() {
     append(&log.shard(0), entries(1, 6..=200)).unwrap();
     drop(log);
     let log = open(&disk).unwrap();
-    assert_eq!(
-        log.shard(0).read(0..900, usize::MAX).unwrap(),
-        entries(1, 6..=200)
-    );
+    assert_eq!(log.shard(0).read(0..900, usize::MAX).unwrap(), entries(1, 6..=200));
 }
 
 #[test]
@@ -170,9 +139,7 @@ fn callbacks_come_in_the_order_of_the_calls_with_refusals_among_them() {
     for number in 0..200u64 {
         let sender = sender.clone();
         let done = Box::new(move |result: io::Result<()>| {
-            sender
-                .send((number, result.map_err(|error| error.kind())))
-                .unwrap();
+            sender.send((number, result.map_err(|error| error.kind()))).unwrap();
         });
         let shard = &shards[(number % 2) as usize];
         let refused = number % 7 == 3;
@@ -185,14 +152,7 @@ fn callbacks_come_in_the_order_of_the_calls_with_refusals_among_them() {
             shard.append(entries(1, next..=next + number % 3), done);
         }
         let refused = refused && number % 5 != 0 && shard.state().1.is_some();
-        expected.push((
-            number,
-            if refused {
-                Err(io::ErrorKind::InvalidInput)
-            } else {
-                Ok(())
-            },
-        ));
+        expected.push((number, if refused { Err(io::ErrorKind::InvalidInput) } else { Ok(()) }));
     }
     let got: Vec<_> = receiver.iter().take(200).collect();
     assert_eq!(got, expected);
@@ -203,9 +163,7 @@ fn callbacks_come_in_the_order_of_the_calls_with_refusals_among_them() {
 fn reads_respect_bounds_and_come_from_files_too() {
     let log = open(&MemoryDisk::default()).unwrap();
     let shard = log.shard(0);
-    let all: Vec<_> = (1..=100)
-        .map(|index| entry(1, index, &[index as u8; 100]))
-        .collect();
+    let all: Vec<_> = (1..=100).map(|index| entry(1, index, &[index as u8; 100])).collect();
     append(&shard, all.clone()).unwrap();
     log.sync().unwrap();
     assert!(log.stats().cache_bytes <= 2048, "{:?}", log.stats());
@@ -248,21 +206,14 @@ fn readers_see_whole_entries_while_others_append_truncate_and_purge() {
     let shard = log.shard(0);
     let mut next = 0;
     for round in 1..400u64 {
-        shard.append(
-            entries(round, next..=next + round % 9),
-            Box::new(|r| r.unwrap()),
-        );
+        shard.append(entries(round, next..=next + round % 9), Box::new(|r| r.unwrap()));
         next += round % 9 + 1;
         if round % 5 == 0 {
             next -= 2;
             shard.truncate_after(shard.position_at(next - 1));
         }
         if round % 11 == 0 {
-            shard.purge(
-                shard
-                    .position_at(next - 30.min(next))
-                    .unwrap_or(at(round, next - 10)),
-            );
+            shard.purge(shard.position_at(next - 30.min(next)).unwrap_or(at(round, next - 10)));
         }
         if round % 20 == 0 {
             log.sync().unwrap();
@@ -277,10 +228,7 @@ fn readers_see_whole_entries_while_others_append_truncate_and_purge() {
 #[test]
 fn every_second_answers_before_the_sync_and_syncs_votes() {
     let disk = MemoryDisk::default();
-    let options = LogOptions {
-        sync: SyncPolicy::EverySecond,
-        ..options()
-    };
+    let options = LogOptions { sync: SyncPolicy::EverySecond, ..options() };
     let log = RaftLog::open_on(Arc::new(disk.clone()), options).unwrap();
     let shard = log.shard(0);
     // The clock of the interval starts with the log, so these come before the first sync is due.
@@ -292,11 +240,7 @@ fn every_second_answers_before_the_sync_and_syncs_votes() {
     append(&shard, entries(1, 2..=2)).unwrap();
     let begin = Instant::now();
     while log.stats().fsync_count < 2 {
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            log.stats()
-        );
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", log.stats());
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -338,23 +282,14 @@ fn a_second_without_work_seals_the_end() {
     // As after kill -9 now: damage to the acknowledged entry is found.
     let mut content = disk.content();
     let segment = content.named("0000000001.seg");
-    let payload = segment
-        .windows(7)
-        .position(|bytes| bytes == b"payload")
-        .unwrap();
+    let payload = segment.windows(7).position(|bytes| bytes == b"payload").unwrap();
     segment[payload] ^= 1;
-    assert!(matches!(
-        open(&MemoryDisk::with(content)),
-        Err(LogError::Corrupt { segment: 1, .. })
-    ));
+    assert!(matches!(open(&MemoryDisk::with(content)), Err(LogError::Corrupt { segment: 1, .. })));
 }
 
 #[test]
 fn options_out_of_range_are_refused() {
-    let options = LogOptions {
-        segment_bytes: 100,
-        ..options()
-    };
+    let options = LogOptions { segment_bytes: 100, ..options() };
     let opened = RaftLog::open_on(Arc::new(MemoryDisk::default()), options);
     assert!(matches!(opened, Err(LogError::Options(_))));
 }

@@ -28,10 +28,7 @@ impl Random {
 }
 
 pub(super) fn some_calls(seed: u64, count: usize) -> Vec<Call> {
-    let config = Config {
-        rng_seed: RngSeed::Fixed(seed),
-        ..Config::default()
-    };
+    let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
     let mut runner = TestRunner::new(config);
     let mut next = || calls().new_tree(&mut runner).unwrap().current();
     (0..count).map(|_| next()).collect()
@@ -52,19 +49,11 @@ impl Run {
             driver.call(call);
         }
         let (disk, models, committed) = driver.finish();
-        Run {
-            start,
-            trace: disk.trace(),
-            models,
-            committed,
-        }
+        Run { start, trace: disk.trace(), models, committed }
     }
 
     fn first(calls: &[Call]) -> Run {
-        let nothing = Found {
-            model: Model::new(),
-            committed: Default::default(),
-        };
+        let nothing = Found { model: Model::new(), committed: Default::default() };
         Run::record(Content::default(), nothing, calls)
     }
 
@@ -83,15 +72,9 @@ impl Run {
             found.model
         );
         for (id, committed) in &found.committed {
-            assert!(
-                self.committed[id].contains(committed),
-                "{what}: {committed:?} of shard {id}"
-            );
+            assert!(self.committed[id].contains(committed), "{what}: {committed:?} of shard {id}");
             let last = found.model.get(id).and_then(|shard| shard.last());
-            assert!(
-                Some(committed.index) <= last.map(|last| last.index),
-                "{what}: {committed:?}"
-            );
+            assert!(Some(committed.index) <= last.map(|last| last.index), "{what}: {committed:?}");
         }
         found
     }
@@ -114,10 +97,7 @@ impl Run {
         }
         let left = recovering.cut(Loss::All, &mut |_| 0);
         let again = observe(&MemoryDisk::with(left)).unwrap();
-        assert_eq!(
-            again.model, found.model,
-            "{what}: what recovery found was not durable"
-        );
+        assert_eq!(again.model, found.model, "{what}: what recovery found was not durable");
     }
 }
 
@@ -128,26 +108,13 @@ fn a_process_may_end_at_every_byte() {
     let mut images = 0;
     let mut random = Random(1);
     for (number, event) in run.trace.iter().enumerate() {
-        if let Event::Write {
-            file,
-            offset,
-            bytes,
-        } = event
-        {
+        if let Event::Write { file, offset, bytes } = event {
             // Blank files are all alike; what is in them later is cut at every byte.
-            let step = if bytes.iter().all(|byte| *byte == 0) {
-                1024
-            } else {
-                1
-            };
+            let step = if bytes.iter().all(|byte| *byte == 0) { 1024 } else { 1 };
             for len in (1..bytes.len()).step_by(step) {
                 let mut image = replay.clone();
                 let bytes = bytes[..len].to_vec();
-                image.apply(&Event::Write {
-                    file: *file,
-                    offset: *offset,
-                    bytes,
-                });
+                image.apply(&Event::Write { file: *file, offset: *offset, bytes });
                 let what = format!("event {number} byte {len}");
                 if images % 50 == 0 {
                     run.check_recovery(&replay, image, &mut random, &what);

@@ -22,9 +22,8 @@ fn after_the_first_failure_nothing_is_acknowledged_and_nothing_retried() {
         let log = RaftLog::open_on(Arc::new(disk.clone()), options).unwrap();
         let shard = log.shard(0);
         disk.fail_after(passing);
-        let results: Vec<_> = (0..20)
-            .map(|index| append(&shard, entries(1, index..=index)))
-            .collect();
+        let results: Vec<_> =
+            (0..20).map(|index| append(&shard, entries(1, index..=index))).collect();
         let acked = results.iter().take_while(|result| result.is_ok()).count();
         assert_eq!(acked, passing / 2, "a write and a sync per append");
         assert!(results[acked..].iter().all(Result::is_err));
@@ -34,10 +33,7 @@ fn after_the_first_failure_nothing_is_acknowledged_and_nothing_retried() {
         assert!(wait(|done| shard.save_vote(vote(1, 1), done)).is_err());
         assert!(log.sync().is_err());
         assert!(log.close().is_err());
-        assert!(
-            append(&shard, entries(1, 20..=20)).is_err(),
-            "after closing"
-        );
+        assert!(append(&shard, entries(1, 20..=20)).is_err(), "after closing");
         assert_eq!(disk.trace().len(), events, "the disk was left alone");
         drop((log, shard));
 

@@ -61,11 +61,7 @@ impl Content {
                 }
             }
             Event::Remove { name } => drop(self.names.remove(name)),
-            Event::Write {
-                file,
-                offset,
-                bytes,
-            } => {
+            Event::Write { file, offset, bytes } => {
                 self.grow(*file);
                 write(&mut self.files[*file], *offset, bytes);
             }
@@ -136,10 +132,8 @@ impl MemoryDisk {
 
     fn act(&self, event: Event) -> io::Result<()> {
         let mut state = self.state.lock();
-        if matches!(
-            event,
-            Event::Write { .. } | Event::Sync { .. } | Event::SyncDir
-        ) && let Some(left) = &mut state.fail_after
+        if matches!(event, Event::Write { .. } | Event::Sync { .. } | Event::SyncDir)
+            && let Some(left) = &mut state.fail_after
         {
             if *left == 0 {
                 return Err(io::Error::other("injected"));
@@ -152,10 +146,7 @@ impl MemoryDisk {
     }
 
     fn file(&self, file: usize) -> Arc<dyn DiskFile> {
-        Arc::new(MemoryFile {
-            disk: self.clone(),
-            file,
-        })
+        Arc::new(MemoryFile { disk: self.clone(), file })
     }
 }
 
@@ -181,24 +172,16 @@ impl Disk for MemoryDisk {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.state.lock().content.names.get(name).copied();
-        file.map(|file| self.file(file))
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        file.map(|file| self.file(file)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
-        if state
-            .refuse_create
-            .as_ref()
-            .is_some_and(|part| name.contains(part))
-        {
+        if state.refuse_create.as_ref().is_some_and(|part| name.contains(part)) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = state.content.files.len();
-        let event = Event::Create {
-            name: name.to_owned(),
-            file,
-        };
+        let event = Event::Create { name: name.to_owned(), file };
         state.content.apply(&event);
         state.trace.push(event);
         drop(state);
@@ -206,16 +189,11 @@ impl Disk for MemoryDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.act(Event::Rename {
-            from: from.to_owned(),
-            to: to.to_owned(),
-        })
+        self.act(Event::Rename { from: from.to_owned(), to: to.to_owned() })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.act(Event::Remove {
-            name: name.to_owned(),
-        })
+        self.act(Event::Remove { name: name.to_owned() })
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -244,11 +222,7 @@ impl DiskFile for MemoryFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let (file, offset, bytes) = (self.file, offset as usize, bytes.to_vec());
-        self.disk.act(Event::Write {
-            file,
-            offset,
-            bytes,
-        })
+        self.disk.act(Event::Write { file, offset, bytes })
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -286,12 +260,7 @@ pub(super) struct Replay {
 impl Replay {
     /// Begins with a disk on which everything is durable.
     pub(super) fn from(content: Content) -> Replay {
-        Replay {
-            start: 0,
-            written: content.clone(),
-            durable: content,
-            ..Replay::default()
-        }
+        Replay { start: 0, written: content.clone(), durable: content, ..Replay::default() }
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
@@ -303,11 +272,7 @@ impl Replay {
                 self.unsynced_names.push(event.clone());
             }
             Event::Rename { .. } | Event::Remove { .. } => self.unsynced_names.push(event.clone()),
-            Event::Write {
-                file,
-                offset,
-                bytes,
-            } => {
+            Event::Write { file, offset, bytes } => {
                 self.durable.grow(*file);
                 self.unsynced.push((*file, *offset, bytes.clone()));
             }
@@ -342,11 +307,7 @@ impl Replay {
         let files: BTreeSet<usize> = self.unsynced.iter().map(|(file, ..)| *file).collect();
         for file in files {
             let writes: Vec<_> = self.unsynced.iter().filter(|(f, ..)| *f == file).collect();
-            let end = writes
-                .iter()
-                .map(|(_, offset, bytes)| offset + bytes.len())
-                .max()
-                .unwrap();
+            let end = writes.iter().map(|(_, offset, bytes)| offset + bytes.len()).max().unwrap();
             let sectors: BTreeSet<usize> = writes
                 .iter()
                 .flat_map(|(_, at, bytes)| at / SECTOR..(at + bytes.len()).div_ceil(SECTOR))

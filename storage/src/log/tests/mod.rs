@@ -19,11 +19,7 @@ use memory_disk::MemoryDisk;
 const SEGMENT_BYTES: u64 = 4096;
 
 fn options() -> LogOptions {
-    LogOptions {
-        segment_bytes: SEGMENT_BYTES,
-        cache_bytes_max: 2048,
-        ..LogOptions::new("memory")
-    }
+    LogOptions { segment_bytes: SEGMENT_BYTES, cache_bytes_max: 2048, ..LogOptions::new("memory") }
 }
 
 fn open(disk: &MemoryDisk) -> Result<RaftLog, LogError> {
@@ -36,17 +32,11 @@ fn at(term: u64, index: u64) -> LogPosition {
 
 fn entry(term: u64, index: u64, payload: &[u8]) -> LogEntry {
     let payload = Bytes::copy_from_slice(payload);
-    LogEntry {
-        position: at(term, index),
-        kind: EntryKind::Normal,
-        payload,
-    }
+    LogEntry { position: at(term, index), kind: EntryKind::Normal, payload }
 }
 
 fn entries(term: u64, range: std::ops::RangeInclusive<u64>) -> Vec<LogEntry> {
-    range
-        .map(|index| entry(term, index, format!("payload of {term}/{index}").as_bytes()))
-        .collect()
+    range.map(|index| entry(term, index, format!("payload of {term}/{index}").as_bytes())).collect()
 }
 
 /// Calls `act` with a callback and waits for it.
@@ -61,9 +51,5 @@ fn append(shard: &ShardLog, entries: Vec<LogEntry>) -> io::Result<()> {
 }
 
 fn vote(term: u64, node_id: u64) -> SavedVote {
-    SavedVote {
-        term,
-        node_id,
-        committed: term.is_multiple_of(2),
-    }
+    SavedVote { term, node_id, committed: term.is_multiple_of(2) }
 }

@@ -19,11 +19,7 @@ pub(super) struct ModelShard {
 
 impl ModelShard {
     pub(super) fn last(&self) -> Option<LogPosition> {
-        self.entries
-            .values()
-            .next_back()
-            .map(|entry| entry.position)
-            .or(self.purged)
+        self.entries.values().next_back().map(|entry| entry.position).or(self.purged)
     }
 }
 
@@ -89,23 +85,15 @@ pub(super) fn observe(disk: &MemoryDisk) -> Result<Found, LogError> {
     let Recovered { scan, spares } = recover(disk, SEGMENT_BYTES)?;
     let keeper = Arc::new(Keeper::new(Arc::new(disk.clone()), SEGMENT_BYTES, spares));
     let shared = writer(scan, keeper, options())?.shared;
-    let mut found = Found {
-        model: Model::new(),
-        committed: BTreeMap::new(),
-    };
+    let mut found = Found { model: Model::new(), committed: BTreeMap::new() };
     for (id, shard) in shared.shards.read().iter() {
         let entries = reader::read(&shared, shard, 0..u64::MAX, usize::MAX).unwrap();
         let state = shard.state.lock();
-        found
-            .committed
-            .extend(state.committed.map(|committed| (*id, committed)));
+        found.committed.extend(state.committed.map(|committed| (*id, committed)));
         let shard = ModelShard {
             vote: state.vote,
             purged: state.purged,
-            entries: entries
-                .into_iter()
-                .map(|entry| (entry.position.index, entry))
-                .collect(),
+            entries: entries.into_iter().map(|entry| (entry.position.index, entry)).collect(),
         };
         assert_eq!(state.last(), shard.last());
         if shard != ModelShard::default() {
@@ -130,31 +118,15 @@ impl Driver {
     pub(super) fn start(content: Content, found: Found) -> Driver {
         let disk = MemoryDisk::with(content);
         let log = Some(open(&disk).unwrap());
-        let terms = found
-            .model
-            .values()
-            .filter_map(|shard| shard.last())
-            .map(|last| last.term);
+        let terms = found.model.values().filter_map(|shard| shard.last()).map(|last| last.term);
         let term = terms.max().unwrap_or(1);
-        let committed = found
-            .committed
-            .into_iter()
-            .map(|(id, position)| (id, [position].into()))
-            .collect();
-        Driver {
-            disk,
-            log,
-            models: vec![found.model],
-            committed,
-            term,
-        }
+        let committed =
+            found.committed.into_iter().map(|(id, position)| (id, [position].into())).collect();
+        Driver { disk, log, models: vec![found.model], committed, term }
     }
 
     pub(super) fn empty() -> Driver {
-        let nothing = Found {
-            model: Model::new(),
-            committed: BTreeMap::new(),
-        };
+        let nothing = Found { model: Model::new(), committed: BTreeMap::new() };
         Driver::start(Content::default(), nothing)
     }
 
@@ -196,9 +168,7 @@ impl Driver {
             }
             Call::Commit(_, before) => {
                 let entry = shard.entries.values().rev().nth(*before as usize);
-                let position = entry
-                    .map(|entry| entry.position)
-                    .filter(|p| Some(*p) > floor);
+                let position = entry.map(|entry| entry.position).filter(|p| Some(*p) > floor);
                 self.committed.entry(id).or_default().extend(position);
                 Box::new(move |log, _| position.iter().for_each(|p| log.save_committed(Some(*p))))
             }
@@ -222,12 +192,7 @@ impl Driver {
                 })
             }
             Call::Purge(_, leave) => {
-                let upto = shard
-                    .entries
-                    .values()
-                    .rev()
-                    .nth(*leave as usize)
-                    .map(|e| e.position);
+                let upto = shard.entries.values().rev().nth(*leave as usize).map(|e| e.position);
                 purge(&mut shard, upto)
             }
             Call::PurgePast(_, past) => {
@@ -268,9 +233,7 @@ impl Driver {
     fn entry(&self, shard: &ModelShard, size: u16) -> LogEntry {
         let index = shard.last().map_or(3, |last| last.index + 1);
         let seed = self.models.len() as u64 + index;
-        let payload: Vec<u8> = (0..size)
-            .map(|at| (seed * 7 + u64::from(at)) as u8)
-            .collect();
+        let payload: Vec<u8> = (0..size).map(|at| (seed * 7 + u64::from(at)) as u8).collect();
         entry(self.term, index, &payload)
     }
 

@@ -128,10 +128,7 @@ fn the_oldest_segment_is_missed_while_it_holds_entries() {
     drop(log);
     let mut content = disk.content();
     content.names.remove("0000000001.seg");
-    assert!(matches!(
-        opened(content),
-        Err(LogError::Corrupt { segment: 2, .. })
-    ));
+    assert!(matches!(opened(content), Err(LogError::Corrupt { segment: 2, .. })));
 }
 
 #[test]
@@ -143,10 +140,7 @@ fn shortened_swapped_and_overwritten_files_are_refused_or_harmless() {
     let name = |at: usize| names::segment(scan.segments[at].seq);
     for round in 0..1_500 {
         let mut damaged = content.clone();
-        let (from, to) = (
-            random.below(scan.segments.len()),
-            random.below(scan.segments.len()),
-        );
+        let (from, to) = (random.below(scan.segments.len()), random.below(scan.segments.len()));
         let source = damaged.named(&name(from)).clone();
         let target = damaged.named(&name(to));
         let mut upto = 0;
@@ -167,9 +161,7 @@ fn shortened_swapped_and_overwritten_files_are_refused_or_harmless() {
             }
             _ => {
                 let at = random.below(target.len());
-                target[at..]
-                    .iter_mut()
-                    .for_each(|byte| *byte = random.below(256) as u8);
+                target[at..].iter_mut().for_each(|byte| *byte = random.below(256) as u8);
                 upto = target.len();
             }
         }
@@ -198,9 +190,7 @@ fn payloads_that_look_like_records_stay_payloads() {
     append(&log.shard(0), vec![entry(1, 6, &own)]).unwrap();
     let mut content = disk.content();
     let segment = content.named("0000000001.seg");
-    let copy = (400..segment.len())
-        .find(|at| segment[*at..].starts_with(&own))
-        .unwrap();
+    let copy = (400..segment.len()).find(|at| segment[*at..].starts_with(&own)).unwrap();
     segment[copy - 40] ^= 1;
     assert_eq!(opened(content).unwrap()[&0].entries.len(), 6);
 }
@@ -215,9 +205,7 @@ fn stray_records_of_a_torn_batch_never_come_back() {
     let mut content = disk.content();
     let segment = content.named("0000000001.seg");
     let payload = b"payload of 1/1";
-    let at = (0..segment.len())
-        .find(|at| segment[*at..].starts_with(payload))
-        .unwrap();
+    let at = (0..segment.len()).find(|at| segment[*at..].starts_with(payload)).unwrap();
     segment[at..at + payload.len()].fill(0);
     let disk = MemoryDisk::with(content);
     let log = open(&disk).unwrap();
