@@ -248,6 +248,13 @@ fn check(values: &Values) -> Result<(), String> {
     {
         return Err("the port of 'listen' plus 10000 is no port: set peer-listen".into());
     }
+    let (host, port) = values.advertise_address();
+    let mut nodes: BTreeSet<String> = values.join_addresses().into_iter().collect();
+    nodes.insert(format!("{host}:{port}"));
+    if values.bootstrap_expect > 0 && nodes.len() as u64 >= 2 * values.bootstrap_expect {
+        // Two groups of that size could meet, and form two clusters.
+        return Err("bootstrap-expect must be more than half of the nodes of 'join'".into());
+    }
     if values.bootstrap_expect > 1 && values.join_addresses().is_empty() {
         return Err("bootstrap-expect of more than one node needs join".into());
     }

@@ -88,6 +88,9 @@ pub const APPEND_ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Time a peer has to take a piece of a snapshot, or to install the whole.
 pub const SNAPSHOT_ANSWER_WAIT: Duration = Duration::from_secs(120);
 
+/// Time after which a client that waits for a write is told that its outcome is unknown.
+pub const WRITE_OUTCOME_WAIT: Duration = Duration::from_secs(10);
+
 /// Time the leader has to answer a forwarded group of writes.
 pub const FORWARD_ANSWER_WAIT: Duration = Duration::from_secs(30);
 

@@ -239,9 +239,7 @@ impl Metrics {
     /// [`crate::limits::RATE_SAMPLE_MS`].
     pub fn tick(&self, monotonic_us: u64) {
         let (commands, input) = (self.commands_processed.get(), self.net_input_bytes.get());
-        self.rates
-            .lock()
-            .sample(monotonic_us, [commands, input, self.net_output_bytes.get()]);
+        self.rates.lock().sample(monotonic_us, [commands, input, self.net_output_bytes.get()]);
     }
 
     /// Commands per second, lately.
@@ -280,22 +278,12 @@ impl Metrics {
         ];
         counters.iter().for_each(|counter| counter.reset());
         for command in &self.commands {
-            let counters = [
-                &command.calls,
-                &command.nanos,
-                &command.rejected,
-                &command.failed,
-            ];
+            let counters = [&command.calls, &command.nanos, &command.rejected, &command.failed];
             counters.iter().for_each(|counter| counter.reset());
             command.latency.reset();
         }
         self.errors.lock().clear();
         *self.rates.lock() = Rates::default();
-    }
-
-    /// Forgets the latencies of one command (LATENCY RESET does not; CONFIG RESETSTAT does all).
-    pub fn reset_latency(&self, spec: &'static CommandSpec) {
-        self.command(spec).latency.reset();
     }
 }
 
@@ -319,10 +307,7 @@ mod tests {
         assert_eq!((figures.failed.get(), figures.rejected.get()), (1, 1));
         assert_eq!(figures.latency.count(), 1);
         assert_eq!(metrics.commands_processed.get(), 2);
-        let called: Vec<_> = metrics
-            .commands()
-            .filter(|(_, m)| m.calls.get() > 0)
-            .collect();
+        let called: Vec<_> = metrics.commands().filter(|(_, m)| m.calls.get() > 0).collect();
         assert_eq!((called.len(), called[0].0), (1, "strlen"));
         let errors: Vec<_> = metrics.errors().into_iter().collect();
         assert_eq!(errors, [("ERR".to_owned(), 2), ("WRONGTYPE".to_owned(), 1)]);

@@ -3,13 +3,13 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// A random number, from the operating system's randomness by way of std's hash keys.
-pub fn random_u64() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(crate::clock::monotonic_ns());
     hasher.finish()
 }
 
 /// A random id for a node or a cluster: never 0, and below 2^53, so that every client can hold it.
-pub fn random_id() -> u64 {
+pub(crate) fn random_id() -> u64 {
     (random_u64() >> 11).max(1)
 }

@@ -36,7 +36,6 @@ pub(crate) struct Server {
     pub(crate) stop: CancellationToken,
     /// Cancelled by SHUTDOWN; the process then stops as for SIGTERM.
     pub(crate) shutdown: CancellationToken,
-    pub(crate) started_ms: u64,
     last_save: AtomicU64,
 }
 
@@ -78,7 +77,6 @@ impl Server {
             bootstrap,
             stop,
             shutdown,
-            started_ms: crate::clock::unix_ms(),
             last_save: AtomicU64::new(crate::clock::unix_ms()),
         }
     }

@@ -51,11 +51,7 @@ impl FakeNode {
         let status = ClusterStatus {
             cluster_id: 0xc0ffee,
             node_id: 1,
-            role: if leader == Some(1) {
-                Role::Leader
-            } else {
-                Role::Follower
-            },
+            role: if leader == Some(1) { Role::Leader } else { Role::Follower },
             term: 7,
             voted_for: leader,
             leader_id: leader,
@@ -93,35 +89,27 @@ impl FakeNode {
     }
 
     pub(crate) fn session(&self) -> Session {
-        let client = self
-            .clients
-            .register("127.0.0.1:5000".into(), "127.0.0.1:6379".into(), 8, 0);
+        let client = self.clients.register("127.0.0.1:5000".into(), "127.0.0.1:6379".into(), 8, 0);
         Session::new(client, true)
     }
 
     /// Runs a command given as words on `session`, as dispatch does once all checks are passed.
     pub(crate) fn run(&self, session: &mut Session, line: &str) -> Reply {
+        self.start(session, line).expect("a reply without waiting")
+    }
+
+    /// As [`Self::run`]; None when the command would wait.
+    pub(crate) fn start(&self, session: &mut Session, line: &str) -> Option<Reply> {
         let parts: Vec<&str> = line.split(' ').collect();
         let request = Request::from_parts(&parts);
         let spec = numbering::resolve(&request).unwrap_or_else(|| panic!("{line}: unknown"));
         assert!(spec.arity.accepts(request.len()), "{line}: arity");
         session.client.note_command(spec, self.clock.unix_ms());
         match spec.run {
-            Run::Session(run) => run(
-                &mut SessionContext {
-                    session,
-                    node: self,
-                },
-                &request,
-            ),
+            Run::Session(run) => Some(run(&mut SessionContext { session, node: self }, &request)),
             Run::Node(run) => {
-                let context = NodeContext {
-                    session,
-                    node: self,
-                };
-                run(context, &request)
-                    .now_or_never()
-                    .expect("nothing to wait for")
+                let context = NodeContext { session, node: self };
+                run(context, &request).now_or_never()
             }
             _ => panic!("{line}: not a command of a session or node"),
         }
@@ -166,35 +154,15 @@ impl NodeControl for FakeNode {
         self.status.clone()
     }
     fn engine_stats(&self) -> EngineStats {
-        EngineStats {
-            engine: "memory",
-            overlay_bytes: 5,
-            ..EngineStats::default()
-        }
+        EngineStats { engine: "memory", overlay_bytes: 5, ..EngineStats::default() }
     }
     fn log_stats(&self) -> LogStats {
-        LogStats {
-            bytes: 4096,
-            fsync_count: 12,
-            ..LogStats::default()
-        }
+        LogStats { bytes: 4096, fsync_count: 12, ..LogStats::default() }
     }
     fn key_counts(&self) -> Vec<(u8, KeyCounts)> {
         vec![
-            (
-                0,
-                KeyCounts {
-                    keys: 2,
-                    with_deadline: 1,
-                },
-            ),
-            (
-                3,
-                KeyCounts {
-                    keys: 1,
-                    with_deadline: 0,
-                },
-            ),
+            (0, KeyCounts { keys: 2, with_deadline: 1 }),
+            (3, KeyCounts { keys: 1, with_deadline: 0 }),
         ]
     }
     fn last_save_ms(&self) -> u64 {
@@ -215,10 +183,6 @@ impl NodeControl for FakeNode {
 #[test]
 fn every_name_of_the_table_is_found() {
     for spec in super::all() {
-        assert!(
-            std::ptr::eq(lookup(spec.name.as_bytes()).unwrap(), spec),
-            "{}",
-            spec.name
-        );
+        assert!(std::ptr::eq(lookup(spec.name.as_bytes()).unwrap(), spec), "{}", spec.name);
     }
 }

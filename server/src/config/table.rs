@@ -150,6 +150,15 @@ static NETWORK: &[Setting] = &[
     .at_start()
     .unit("nodes"),
     row(
+        "bootstrap",
+        "yes",
+        Kind::Boolean {
+            field: |v| &mut v.bootstrap,
+        },
+        "Whether an empty node without 'join' becomes a cluster of its own; if not, it waits for RAFT.CLUSTER INIT or JOIN, or for RAFT.NODE ADD.",
+    )
+    .at_start(),
+    row(
         "io-threads",
         "1",
         count(1, 128, |v| &mut v.io_threads),
@@ -521,6 +530,7 @@ pub(super) fn blank() -> Values {
         data_dir: String::new(),
         join: String::new(),
         bootstrap_expect: 0,
+        bootstrap: true,
         databases: 0,
         maxclients: 0,
         timeout_s: 0,

@@ -189,6 +189,7 @@ pub struct Values {
     pub data_dir: String,
     pub join: String,
     pub bootstrap_expect: u64,
+    pub bootstrap: bool,
     pub databases: u64,
     pub maxclients: u64,
     pub timeout_s: u64,

@@ -23,9 +23,8 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn record(&self, nanos: u64) {
-        let buckets = self
-            .buckets
-            .get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
+        let buckets =
+            self.buckets.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
         buckets[bucket_of(nanos.min(NANOS_MAX))].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -109,10 +108,7 @@ mod tests {
         for nanos in (0..4096).chain((12..36).flat_map(|p| [(1u64 << p) - 1, 1 << p, (1 << p) + 7]))
         {
             let upper = upper_bound(bucket_of(nanos));
-            assert!(
-                nanos <= upper && upper - nanos <= nanos / PARTS,
-                "{nanos} in {upper}"
-            );
+            assert!(nanos <= upper && upper - nanos <= nanos / PARTS, "{nanos} in {upper}");
         }
         for bucket in 0..BUCKETS {
             assert_eq!(bucket_of(upper_bound(bucket)), bucket);
@@ -122,10 +118,7 @@ mod tests {
     #[test]
     fn percentiles_and_levels() {
         let histogram = Histogram::default();
-        assert_eq!(
-            (histogram.percentile(50.0), histogram.cumulative()),
-            (0, vec![])
-        );
+        assert_eq!((histogram.percentile(50.0), histogram.cumulative()), (0, vec![]));
         for micros in 1..=100 {
             histogram.record(micros * 1000);
         }

@@ -81,6 +81,8 @@ pub(crate) struct Bootstrap {
     addresses: parking_lot::Mutex<Vec<String>>,
     /// How many nodes form a cluster; 0: none, the node joins one or forms its own.
     expect: usize,
+    /// Whether it may form a cluster of its own unasked.
+    bootstraps: bool,
     requirepass: String,
     changed: tokio::sync::Notify,
 }
@@ -94,6 +96,7 @@ impl Bootstrap {
             identity,
             addresses: parking_lot::Mutex::new(list.map(str::to_owned).collect()),
             expect: values.bootstrap_expect as usize,
+            bootstraps: values.bootstrap,
             requirepass: values.requirepass.clone(),
             changed: tokio::sync::Notify::new(),
         }
@@ -110,7 +113,8 @@ impl Bootstrap {
             let unbound = state.cluster_id == 0
                 && state.pledge.is_none_or(|pledge| pledge.initiator == state.node_id);
             let initialized = node.shared.raft.is_initialized().await.map_err(io::Error::other)?;
-            if unbound && !initialized && addresses.is_empty() && self.expect == 0 {
+            let alone = self.bootstraps && addresses.is_empty() && self.expect == 0;
+            if unbound && !initialized && alone {
                 self.form(node, &BTreeMap::from([(state.node_id, node.shared.address.clone())]))
                     .await?;
                 continue;
@@ -139,7 +143,7 @@ impl Bootstrap {
     /// RAFT.CLUSTER INIT: forms a cluster of this node alone.
     pub(crate) async fn form_alone(&self, node: &Node) -> io::Result<()> {
         let state = self.identity.state();
-        if state.cluster_id != 0 || state.pledge.is_some() {
+        if state.cluster_id != 0 || state.pledge.is_some() || self.expect > 0 {
             return Err(io::Error::other("this node already belongs to a cluster"));
         }
         let members = BTreeMap::from([(state.node_id, node.shared.address.clone())]);

@@ -191,6 +191,12 @@ impl Node {
     async fn add(&self, node: Introduction) -> Result<(), Refused> {
         let cluster_id = self.shared.identity.cluster_id();
         let membership = self.membership();
+        if let Some(known) = membership.get_node(&node.node_id)
+            && *known != node.address
+        {
+            let why = format!("node {} is the member at {known}, not {}", node.node_id, node.address);
+            return Err(why.into());
+        }
         if membership.voter_ids().any(|id| id == node.node_id) {
             return Ok(());
         }

@@ -6,7 +6,7 @@
 use crate::clock::unix_ms;
 use crate::random::random_u64;
 use crate::config::Settings;
-use crate::limits::SUBMISSIONS_QUEUED_MAX;
+use crate::limits::{SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT};
 use crate::raft::error::ReplicationError;
 use crate::raft::responder::Reply as Responder;
 use crate::raft::types::{Proposal, Raft, WriteResult};
@@ -94,10 +94,12 @@ impl Groups {
         let (done, outcome) = oneshot::channel();
         let submission = Submission { operations, count, done };
         self.queue.try_send(submission).map_err(|_| ReplicationError::Overloaded)?;
-        match outcome.await {
-            Ok(outcome) => outcome,
-            // The group was dropped with its fate undecided: the node is stopping.
-            Err(_) => Err(ReplicationError::OutcomeUnknown("the node is stopping".to_owned())),
+        let unknown = |why: &str| Err(ReplicationError::OutcomeUnknown(why.to_owned()));
+        match tokio::time::timeout(WRITE_OUTCOME_WAIT, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            // The group was dropped with its fate undecided.
+            Ok(Err(_)) => unknown("the node is stopping"),
+            Err(_) => unknown("no majority has answered yet"),
         }
     }
 }

@@ -15,6 +15,8 @@ mod keys;
 mod nodes;
 mod shape;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use crate::commands::context::{NodeContext, SessionContext};
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
@@ -101,10 +103,7 @@ fn forget<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply> {
             return Reply::error("ERR I tried hard but I can't forget myself...");
         }
         let order = Order::Membership(MembershipChange::Remove { id: member.id });
-        ctx.node
-            .order(order)
-            .await
-            .map_or_else(Reply::error, |_| Reply::OK)
+        ctx.node.order(order).await.map_or_else(Reply::error, |_| Reply::OK)
     })
 }
 

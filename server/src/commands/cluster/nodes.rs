@@ -84,10 +84,7 @@ fn info(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
 
 fn nodes(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     let (status, now_ms) = (ctx.node.status(), ctx.node.clock().unix_ms());
-    let lines = status
-        .members
-        .iter()
-        .map(|member| line(&status, member, now_ms) + "\n");
+    let lines = status.members.iter().map(|member| line(&status, member, now_ms) + "\n");
     Reply::Verbatim(*b"txt", lines.collect::<String>().into())
 }
 
@@ -105,17 +102,11 @@ fn replicas(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
 
 fn links(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     let status = ctx.node.status();
-    let linked = status
-        .members
-        .iter()
-        .filter(|m| m.connected && m.id != status.node_id);
+    let linked = status.members.iter().filter(|m| m.connected && m.id != status.node_id);
     let describe = |member: &Member| {
         let mut pairs = vec![
             (Reply::bulk("direction"), Reply::bulk("to")),
-            (
-                Reply::bulk("node"),
-                Reply::bulk(member.cluster_name(status.cluster_id)),
-            ),
+            (Reply::bulk("node"), Reply::bulk(member.cluster_name(status.cluster_id))),
         ];
         if let Some(micros) = member.round_trip_us {
             pairs.push((Reply::bulk("round-trip-us"), Reply::Integer(micros as i64)));
@@ -139,9 +130,7 @@ fn line(status: &ClusterStatus, member: &Member, now_ms: u64) -> String {
         Some(ago_ms) if !is_self => now_ms.saturating_sub(ago_ms),
         _ => 0,
     };
-    let master_name = master
-        .filter(|_| !is_master)
-        .map(|m| m.cluster_name(status.cluster_id));
+    let master_name = master.filter(|_| !is_master).map(|m| m.cluster_name(status.cluster_id));
     format!(
         "{} {}:{}@{} {} {} 0 {pong_ms} {} {}{}",
         member.cluster_name(status.cluster_id),
@@ -152,10 +141,6 @@ fn line(status: &ClusterStatus, member: &Member, now_ms: u64) -> String {
         master_name.as_deref().unwrap_or("-"),
         status.term,
         if online { "connected" } else { "disconnected" },
-        if is_master {
-            format!(" 0-{LAST_SLOT}")
-        } else {
-            String::new()
-        },
+        if is_master { format!(" 0-{LAST_SLOT}") } else { String::new() },
     )
 }

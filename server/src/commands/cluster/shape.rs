@@ -23,10 +23,7 @@ pub(super) fn master(status: &ClusterStatus) -> Option<&Member> {
 /// All others.
 pub(super) fn replicas(status: &ClusterStatus) -> impl Iterator<Item = &Member> {
     let master_id = master(status).map(|member| member.id);
-    status
-        .members
-        .iter()
-        .filter(move |member| Some(member.id) != master_id)
+    status.members.iter().filter(move |member| Some(member.id) != master_id)
 }
 
 /// Whether a member seems to serve. Only the leader hears from all of them; others take their word.

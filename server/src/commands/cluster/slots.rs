@@ -45,11 +45,7 @@ fn slots(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     // As Redis: replicas that fail, or have nothing yet, are left out.
     let usable = shape::replicas(&status)
         .filter(|member| shape::is_online(&status, member) && member.match_index != Some(0));
-    let mut range = vec![
-        Reply::Integer(0),
-        Reply::Integer(i64::from(LAST_SLOT)),
-        node(master),
-    ];
+    let mut range = vec![Reply::Integer(0), Reply::Integer(i64::from(LAST_SLOT)), node(master)];
     range.extend(usable.map(node));
     Reply::Array(vec![Reply::Array(range)])
 }
@@ -69,30 +65,15 @@ fn shards(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
 }
 
 fn describe(status: &ClusterStatus, member: &Member, is_master: bool) -> Reply {
-    let health = if shape::is_online(status, member) {
-        "online"
-    } else {
-        "failed"
-    };
+    let health = if shape::is_online(status, member) { "online" } else { "failed" };
     let pairs = [
         ("id", Reply::bulk(member.cluster_name(status.cluster_id))),
         ("port", Reply::Integer(i64::from(member.port))),
         ("ip", Reply::bulk(&member.host)),
         ("endpoint", Reply::bulk(&member.host)),
-        (
-            "role",
-            Reply::bulk(if is_master { "master" } else { "replica" }),
-        ),
-        (
-            "replication-offset",
-            Reply::Integer(shape::offset(status, member) as i64),
-        ),
+        ("role", Reply::bulk(if is_master { "master" } else { "replica" })),
+        ("replication-offset", Reply::Integer(shape::offset(status, member) as i64)),
         ("health", Reply::bulk(health)),
     ];
-    Reply::Map(
-        pairs
-            .into_iter()
-            .map(|(name, value)| (Reply::bulk(name), value))
-            .collect(),
-    )
+    Reply::Map(pairs.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect())
 }

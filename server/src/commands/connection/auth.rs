@@ -60,9 +60,6 @@ pub(super) fn authenticate(
 
 /// Compares in a time that does not tell where the difference is.
 fn same_bytes(one: &[u8], other: &[u8]) -> bool {
-    let difference = one
-        .iter()
-        .zip(other)
-        .fold(0, |sum, (left, right)| sum | (left ^ right));
+    let difference = one.iter().zip(other).fold(0, |sum, (left, right)| sum | (left ^ right));
     one.len() == other.len() && std::hint::black_box(difference) == 0
 }

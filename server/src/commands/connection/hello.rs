@@ -71,9 +71,7 @@ fn agree(ctx: &mut SessionContext<'_>, args: &Request) -> Result<(), Reply> {
             at += 2;
         } else {
             let option = printable(option);
-            return Err(Reply::error(format!(
-                "ERR Syntax error in HELLO option '{option}'"
-            )));
+            return Err(Reply::error(format!("ERR Syntax error in HELLO option '{option}'")));
         }
     }
     let needs_auth = !ctx.node.settings().load().requirepass.is_empty();
@@ -88,27 +86,15 @@ fn agree(ctx: &mut SessionContext<'_>, args: &Request) -> Result<(), Reply> {
 
 fn greeting(ctx: &SessionContext<'_>) -> Reply {
     let leads = ctx.node.status().role == Role::Leader;
-    let version = if ctx.session.version == RespVersion::Resp3 {
-        3
-    } else {
-        2
-    };
+    let version = if ctx.session.version == RespVersion::Resp3 { 3 } else { 2 };
     let pairs = [
         ("server", Reply::bulk("redis")),
         ("version", Reply::bulk(REDIS_VERSION)),
         ("proto", Reply::Integer(version)),
         ("id", Reply::Integer(ctx.session.client.id as i64)),
         ("mode", Reply::bulk("standalone")),
-        (
-            "role",
-            Reply::bulk(if leads { "master" } else { "replica" }),
-        ),
+        ("role", Reply::bulk(if leads { "master" } else { "replica" })),
         ("modules", Reply::Array(Vec::new())),
     ];
-    Reply::Map(
-        pairs
-            .into_iter()
-            .map(|(name, value)| (Reply::bulk(name), value))
-            .collect(),
-    )
+    Reply::Map(pairs.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect())
 }

@@ -8,6 +8,8 @@ mod ping;
 mod quit;
 mod reset;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use crate::commands::spec::CommandSpec;
 

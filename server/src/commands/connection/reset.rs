@@ -35,11 +35,7 @@ fn reset(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     session.reply_mode = ReplyMode::On;
     session.authenticated = ctx.node.settings().load().requirepass.is_empty();
     session.client.set_name("");
-    for flag in [
-        &session.client.no_evict,
-        &session.client.no_touch,
-        &session.client.is_readonly,
-    ] {
+    for flag in [&session.client.no_evict, &session.client.no_touch, &session.client.is_readonly] {
         flag.store(false, Ordering::Relaxed);
     }
     if session.monitor {

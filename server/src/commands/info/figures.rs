@@ -9,9 +9,7 @@ pub(super) struct Section {
 
 impl Section {
     pub(super) fn new(title: &str) -> Self {
-        Section {
-            text: format!("# {title}\r\n"),
-        }
+        Section { text: format!("# {title}\r\n") }
     }
 
     /// Adds `name:value`.
@@ -46,9 +44,5 @@ pub(super) fn human_bytes(bytes: u64) -> String {
 
 /// `part` of `whole`, 0 when there is nothing.
 pub(super) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

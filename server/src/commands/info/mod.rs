@@ -30,12 +30,7 @@ struct Sources<'a> {
 }
 
 /// Name, title, whether plain INFO shows it, and how it is written.
-type SectionRow = (
-    &'static str,
-    &'static str,
-    bool,
-    fn(&Sources<'_>, &mut Section),
-);
+type SectionRow = (&'static str, &'static str, bool, fn(&Sources<'_>, &mut Section));
 
 /// All sections in the order they are printed.
 const SECTIONS: &[SectionRow] = &[
@@ -82,9 +77,5 @@ pub fn render(node: &dyn NodeControl, names: &[&[u8]]) -> String {
         write(&sources, &mut section);
         section.into_text()
     };
-    asked
-        .iter()
-        .map(render)
-        .collect::<Vec<String>>()
-        .join("\r\n")
+    asked.iter().map(render).collect::<Vec<String>>().join("\r\n")
 }

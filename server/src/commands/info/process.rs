@@ -48,9 +48,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(super) fn cpu_time() -> Option<CpuTime> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The second field is the program's name in parentheses, which may hold anything.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..]
-        .split_ascii_whitespace()
-        .collect();
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
     let seconds = |field: usize| Some(fields.get(field)?.parse::<f64>().ok()? / TICKS_PER_SECOND);
     Some(CpuTime {
         user: seconds(11)?,
@@ -67,11 +65,7 @@ pub(super) fn operating_system() -> String {
         text.map_or_else(|_| String::new(), |text| text.trim().to_owned())
     };
     let (system, release) = (read("ostype"), read("osrelease"));
-    let system = if system.is_empty() {
-        std::env::consts::OS.to_owned()
-    } else {
-        system
-    };
+    let system = if system.is_empty() { std::env::consts::OS.to_owned() } else { system };
     format!("{system} {release} {}", std::env::consts::ARCH)
 }
 
@@ -83,9 +77,8 @@ pub(super) fn executable() -> String {
 /// 40 hexadecimal digits that differ in every process.
 pub(super) fn run_id() -> &'static str {
     static RUN_ID: LazyLock<String> = LazyLock::new(|| {
-        let digits: String = (0..3)
-            .map(|_| format!("{:016x}", crate::random::random_u64()))
-            .collect();
+        let digits: String =
+            (0..3).map(|_| format!("{:016x}", crate::random::random_u64())).collect();
         digits[..40].to_owned()
     });
     &RUN_ID

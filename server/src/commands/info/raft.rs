@@ -43,15 +43,9 @@ fn members(from: &Sources<'_>, section: &mut Section) {
     let status = &from.status;
     section.add("raft_num_nodes", status.members.len());
     section.add("raft_num_voting_nodes", status.voters());
-    let others = status
-        .members
-        .iter()
-        .filter(|member| member.id != status.node_id);
+    let others = status.members.iter().filter(|member| member.id != status.node_id);
     for (number, member) in others.enumerate() {
-        section.add(
-            &format!("raft_node{}", number + 1),
-            describe(member, status.last_log_index),
-        );
+        section.add(&format!("raft_node{}", number + 1), describe(member, status.last_log_index));
     }
 }
 
@@ -59,11 +53,7 @@ fn describe(member: &Member, last_log_index: u64) -> String {
     let mut text = format!(
         "id={},state={},voting={},addr={},port={},peer_port={},last_conn_secs={}",
         member.id,
-        if member.connected {
-            "connected"
-        } else {
-            "disconnected"
-        },
+        if member.connected { "connected" } else { "disconnected" },
         if member.voter { "yes" } else { "no" },
         member.host,
         member.port,
@@ -96,10 +86,7 @@ fn log(from: &Sources<'_>, section: &mut Section) {
     section.add("raft_log_queued", log.queued);
     section.add("raft_cache_memory_size", log.cache_bytes);
     section.add("raft_cache_misses", log.cache_misses);
-    section.add(
-        "raft_fsync_mode",
-        from.node.settings().load().appendfsync.name(),
-    );
+    section.add("raft_fsync_mode", from.node.settings().load().appendfsync.name());
     section.add("raft_fsync_count", log.fsync_count);
     section.add("raft_fsync_max_microseconds", log.fsync_us.max);
     section.add("raft_fsync_p50_microseconds", log.fsync_us.p50);
@@ -120,10 +107,7 @@ fn snapshot(from: &Sources<'_>, section: &mut Section) {
     section.add("raft_snapshots_sent", status.snapshots_sent);
     section.add("raft_snapshots_received", status.snapshots_received);
     let in_progress = figures.snapshot_building || status.snapshot_receiving;
-    section.add(
-        "raft_snapshot_in_progress",
-        if in_progress { "yes" } else { "no" },
-    );
+    section.add("raft_snapshot_in_progress", if in_progress { "yes" } else { "no" });
 }
 
 fn clients(from: &Sources<'_>, section: &mut Section) {
@@ -147,13 +131,7 @@ fn proposals(from: &Sources<'_>, section: &mut Section) {
     section.add("raft_entries_in_flight", figures.entries_in_flight);
     section.add("raft_exec_throttled", figures.throttled);
     section.add("raft_appendreq_received", status.append_requests_received);
-    section.add(
-        "raft_appendreq_with_entry_received",
-        figures.append_requests_with_entries,
-    );
-    section.add(
-        "raft_snapshotreq_received",
-        figures.snapshot_requests_received,
-    );
+    section.add("raft_appendreq_with_entry_received", figures.append_requests_with_entries);
+    section.add("raft_snapshotreq_received", figures.snapshot_requests_received);
     section.add("raft_peers_refused", figures.peers_refused);
 }

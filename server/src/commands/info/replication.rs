@@ -17,21 +17,14 @@ pub(super) fn replication(from: &Sources<'_>, section: &mut Section) {
         follows(status, section);
         section.add("connected_slaves", 0);
     }
-    let failover = if status.transferring {
-        "failover-in-progress"
-    } else {
-        "no-failover"
-    };
+    let failover = if status.transferring { "failover-in-progress" } else { "no-failover" };
     section.add("master_failover_state", failover);
     section.add("master_replid", cluster_name(status.cluster_id, 0));
     section.add("master_replid2", cluster_name(0, 0));
     section.add("master_repl_offset", status.last_log_index);
     section.add("second_repl_offset", -1);
     section.add_flag("repl_backlog_active", true);
-    section.add(
-        "repl_backlog_size",
-        from.node.settings().load().log_max_bytes,
-    );
+    section.add("repl_backlog_size", from.node.settings().load().log_max_bytes);
     section.add("repl_backlog_first_byte_offset", status.purged_index + 1);
     let entries = status.last_log_index.saturating_sub(status.purged_index);
     section.add("repl_backlog_histlen", entries);
@@ -47,19 +40,12 @@ pub(super) fn replication(from: &Sources<'_>, section: &mut Section) {
 
 /// As in Redis, members that cannot be reached are not among the replicas.
 fn leads(status: &ClusterStatus, section: &mut Section) {
-    let online: Vec<&Member> = status
-        .replicas()
-        .filter(|member| member.connected)
-        .collect();
+    let online: Vec<&Member> = status.replicas().filter(|member| member.connected).collect();
     section.add("connected_slaves", online.len());
     for (number, member) in online.into_iter().enumerate() {
         let offset = member.match_index.unwrap_or(0);
         // A member behind the log needs a snapshot first.
-        let state = if offset < status.purged_index {
-            "send_bulk"
-        } else {
-            "online"
-        };
+        let state = if offset < status.purged_index { "send_bulk" } else { "online" };
         let lag_s = member.last_contact_ms.unwrap_or(0) / 1000;
         section.add(
             &format!("slave{number}"),
@@ -73,15 +59,10 @@ fn leads(status: &ClusterStatus, section: &mut Section) {
 
 fn follows(status: &ClusterStatus, section: &mut Section) {
     let leader = status.leader();
-    let last_io_s = leader
-        .and_then(|leader| leader.last_contact_ms)
-        .map(|ms| (ms / 1000) as i64);
+    let last_io_s = leader.and_then(|leader| leader.last_contact_ms).map(|ms| (ms / 1000) as i64);
     section.add("master_host", leader.map_or("", |leader| &leader.host));
     section.add("master_port", leader.map_or(0, |leader| leader.port));
-    section.add(
-        "master_link_status",
-        if leader.is_some() { "up" } else { "down" },
-    );
+    section.add("master_link_status", if leader.is_some() { "up" } else { "down" });
     section.add("master_last_io_seconds_ago", last_io_s.unwrap_or(-1));
     section.add_flag("master_sync_in_progress", status.snapshot_receiving);
     section.add("slave_read_repl_offset", status.last_log_index);

@@ -11,9 +11,7 @@ pub(super) fn clients(from: &Sources<'_>, section: &mut Section) {
     let most = |bytes: fn(&Arc<Client>) -> u64| clients.iter().map(bytes).max().unwrap_or(0);
     let members = from.status.members.iter();
     let peers = members.filter(|member| member.connected && member.id != from.status.node_id);
-    let monitors = clients
-        .iter()
-        .filter(|client| client.is_monitor.load(Ordering::Relaxed));
+    let monitors = clients.iter().filter(|client| client.is_monitor.load(Ordering::Relaxed));
     section.add("connected_clients", clients.len());
     section.add("cluster_connections", peers.count());
     section.add("maxclients", from.node.settings().load().maxclients);
@@ -37,27 +35,14 @@ pub(super) fn memory(from: &Sources<'_>, section: &mut Section) {
         section.add("used_memory_peak_perc", format_args!("{percent:.2}%"));
         section.add_bytes("total_system_memory", memory.machine);
         let fragmentation = ratio(memory.resident, memory.anonymous);
-        section.add(
-            "mem_fragmentation_ratio",
-            format_args!("{fragmentation:.2}"),
-        );
+        section.add("mem_fragmentation_ratio", format_args!("{fragmentation:.2}"));
     }
     let buffers = |client: &Arc<Client>| {
-        let counters = [
-            &client.input_bytes,
-            &client.input_free_bytes,
-            &client.output_bytes,
-        ];
-        counters
-            .iter()
-            .map(|bytes| bytes.load(Ordering::Relaxed))
-            .sum::<u64>()
+        let counters = [&client.input_bytes, &client.input_free_bytes, &client.output_bytes];
+        counters.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum::<u64>()
     };
     let clients = from.node.clients().list();
-    section.add(
-        "mem_clients_normal",
-        clients.iter().map(buffers).sum::<u64>(),
-    );
+    section.add("mem_clients_normal", clients.iter().map(buffers).sum::<u64>());
     section.add("mem_overlay", engine.overlay_bytes);
     section.add("mem_overlay_limit", settings.overlay_bytes);
     section.add("mem_log_cache", log.cache_bytes);
@@ -87,10 +72,7 @@ pub(super) fn persistence(from: &Sources<'_>, section: &mut Section) {
     section.add("aof_last_write_status", "ok");
     section.add("aof_current_size", log.bytes);
     section.add("aof_pending_bio_fsync", log.queued);
-    section.add(
-        "appendfsync",
-        from.node.settings().load().appendfsync.name(),
-    );
+    section.add("appendfsync", from.node.settings().load().appendfsync.name());
     section.add("storage_engine", engine.engine);
     section.add("storage_disk_bytes", engine.disk_bytes);
     section.add("storage_overlay_rows", engine.overlay_rows);

@@ -32,16 +32,9 @@ pub(super) fn cluster(_: &Sources<'_>, section: &mut Section) {
 
 /// The average time to live is not known: Redis prints 0 before it has sampled, so does this.
 pub(super) fn keyspace(from: &Sources<'_>, section: &mut Section) {
-    for (database, counts) in from
-        .node
-        .key_counts()
-        .into_iter()
-        .filter(|(_, c)| c.keys > 0)
-    {
+    for (database, counts) in from.node.key_counts().into_iter().filter(|(_, c)| c.keys > 0) {
         let (keys, expires) = (counts.keys, counts.with_deadline);
-        section.add(
-            &format!("db{database}"),
-            format_args!("keys={keys},expires={expires},avg_ttl=0"),
-        );
+        section
+            .add(&format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
     }
 }

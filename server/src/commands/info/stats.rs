@@ -6,36 +6,21 @@ use super::figures::{Section, ratio};
 pub(super) fn stats(from: &Sources<'_>, section: &mut Section) {
     let metrics = from.node.metrics();
     let (input_bps, output_bps) = metrics.net_bytes_per_second();
-    section.add(
-        "total_connections_received",
-        metrics.connections_received.get(),
-    );
+    section.add("total_connections_received", metrics.connections_received.get());
     section.add("total_commands_processed", metrics.commands_processed.get());
     section.add("instantaneous_ops_per_sec", metrics.commands_per_second());
     section.add("total_net_input_bytes", metrics.net_input_bytes.get());
     section.add("total_net_output_bytes", metrics.net_output_bytes.get());
-    section.add(
-        "instantaneous_input_kbps",
-        format_args!("{:.2}", input_bps / 1024.0),
-    );
-    section.add(
-        "instantaneous_output_kbps",
-        format_args!("{:.2}", output_bps / 1024.0),
-    );
+    section.add("instantaneous_input_kbps", format_args!("{:.2}", input_bps / 1024.0));
+    section.add("instantaneous_output_kbps", format_args!("{:.2}", output_bps / 1024.0));
     let counters = [
         ("rejected_connections", &metrics.connections_rejected),
         ("expired_keys", &metrics.expired_keys),
         ("keyspace_hits", &metrics.keyspace_hits),
         ("keyspace_misses", &metrics.keyspace_misses),
         ("total_error_replies", &metrics.error_replies),
-        (
-            "client_query_buffer_limit_disconnections",
-            &metrics.input_limit_disconnections,
-        ),
-        (
-            "client_output_buffer_limit_disconnections",
-            &metrics.output_limit_disconnections,
-        ),
+        ("client_query_buffer_limit_disconnections", &metrics.input_limit_disconnections),
+        ("client_output_buffer_limit_disconnections", &metrics.output_limit_disconnections),
         ("reads_served", &metrics.reads_processed),
         ("writes_served", &metrics.writes_processed),
         ("read_barriers", &metrics.read_barriers),
@@ -73,10 +58,7 @@ pub(super) fn command_stats(from: &Sources<'_>, section: &mut Section) {
 
 pub(super) fn error_stats(from: &Sources<'_>, section: &mut Section) {
     for (prefix, count) in from.node.metrics().errors() {
-        section.add(
-            &format!("errorstat_{prefix}"),
-            format_args!("count={count}"),
-        );
+        section.add(&format!("errorstat_{prefix}"), format_args!("count={count}"));
     }
 }
 

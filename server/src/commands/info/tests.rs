@@ -6,10 +6,7 @@ use crate::metrics::CommandOutcome;
 
 /// The lines of an INFO without their ends.
 fn info(node: &FakeNode, sections: &str) -> Vec<String> {
-    let names: Vec<&[u8]> = sections
-        .split_ascii_whitespace()
-        .map(str::as_bytes)
-        .collect();
+    let names: Vec<&[u8]> = sections.split_ascii_whitespace().map(str::as_bytes).collect();
     let text = render(node, &names);
     assert!(text.is_empty() || text.ends_with("\r\n"));
     text.split_terminator("\r\n").map(str::to_owned).collect()
@@ -17,25 +14,17 @@ fn info(node: &FakeNode, sections: &str) -> Vec<String> {
 
 fn titles(node: &FakeNode, sections: &str) -> Vec<String> {
     let lines = info(node, sections).into_iter();
-    lines
-        .filter_map(|line| line.strip_prefix("# ").map(str::to_owned))
-        .collect()
+    lines.filter_map(|line| line.strip_prefix("# ").map(str::to_owned)).collect()
 }
 
 #[test]
 fn sections_come_in_order_whatever_was_asked() {
     let node = FakeNode::new(Some(1));
-    assert_eq!(
-        titles(&node, "keyspace CLUSTER nosuch cluster"),
-        ["Cluster", "Keyspace"]
-    );
+    assert_eq!(titles(&node, "keyspace CLUSTER nosuch cluster"), ["Cluster", "Keyspace"]);
     assert_eq!(titles(&node, "nosuch"), [""; 0]);
     assert_eq!(titles(&node, ""), titles(&node, "default"));
     assert!(!titles(&node, "").contains(&"Commandstats".to_owned()));
-    assert_eq!(
-        titles(&node, "default commandstats").len(),
-        titles(&node, "").len() + 1
-    );
+    assert_eq!(titles(&node, "default commandstats").len(), titles(&node, "").len() + 1);
     assert_eq!(titles(&node, "all"), titles(&node, "everything"));
     assert_eq!(titles(&node, "all").len(), super::SECTIONS.len());
 }
@@ -101,11 +90,7 @@ fn a_follower_names_its_leader() {
     node.status.leader_id = None;
     node.status.members[0].voter = false;
     let lines = info(&node, "replication");
-    for line in [
-        "master_link_status:down",
-        "master_last_io_seconds_ago:-1",
-        "slave_priority:0",
-    ] {
+    for line in ["master_link_status:down", "master_last_io_seconds_ago:-1", "slave_priority:0"] {
         assert!(lines.contains(&line.to_owned()), "{line}");
     }
 }
@@ -113,10 +98,7 @@ fn a_follower_names_its_leader() {
 #[test]
 fn raft_has_the_names_of_redisraft() {
     let mut node = FakeNode::new(Some(1));
-    node.status.members.push(crate::status::Member {
-        voter: false,
-        ..member(9)
-    });
+    node.status.members.push(crate::status::Member { voter: false, ..member(9) });
     let lines = info(&node, "raft");
     for line in [
         "raft_dbid:0000000000c0ffee",
@@ -151,8 +133,7 @@ fn counters_show() {
     node.run(&mut session, "PING");
     let ping = crate::commands::lookup(b"ping").unwrap();
     node.metrics.record(ping, 2_500, CommandOutcome::Ok, true);
-    node.metrics
-        .record(ping, 4_500, CommandOutcome::Failed, true);
+    node.metrics.record(ping, 4_500, CommandOutcome::Failed, true);
     node.metrics.record_error("ERR x");
     let lines = info(&node, "all");
     for line in [
@@ -171,11 +152,7 @@ fn counters_show() {
     ] {
         assert!(lines.contains(&line.to_owned()), "{line} in {lines:#?}");
     }
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.starts_with("latency_percentiles_usec_ping:p50=2."))
-    );
+    assert!(lines.iter().any(|line| line.starts_with("latency_percentiles_usec_ping:p50=2.")));
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod failover;
 mod raft;
 mod readonly;
 mod role;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use crate::commands::spec::CommandSpec;

@@ -32,10 +32,7 @@ const ADMIN: CommandSpec = CommandSpec {
 };
 
 /// What questions share.
-const PLAIN: CommandSpec = CommandSpec {
-    flags: Flags::LOADING.and(Flags::STALE),
-    ..ADMIN
-};
+const PLAIN: CommandSpec = CommandSpec { flags: Flags::LOADING.and(Flags::STALE), ..ADMIN };
 
 pub(super) const NODE: CommandSpec = CommandSpec {
     name: "raft.node",
@@ -226,13 +223,7 @@ fn peer<'a>(ctx: NodeContext<'a>, _: &'a Request) -> BoxFuture<'a, Reply> {
 
 fn list(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     let status = ctx.node.status();
-    Reply::Array(
-        status
-            .members
-            .iter()
-            .map(|member| describe(&status, member))
-            .collect(),
-    )
+    Reply::Array(status.members.iter().map(|member| describe(&status, member)).collect())
 }
 
 fn describe(status: &ClusterStatus, member: &Member) -> Reply {
@@ -243,25 +234,15 @@ fn describe(status: &ClusterStatus, member: &Member) -> Reply {
     };
     let pairs = [
         ("id", Reply::Integer(member.id as i64)),
-        (
-            "address",
-            Reply::bulk(format!("{}:{}", member.host, member.port)),
-        ),
+        ("address", Reply::bulk(format!("{}:{}", member.host, member.port))),
         ("peer-port", Reply::Integer(i64::from(member.peer_port))),
         ("role", Reply::bulk(role)),
         (
             "match-index",
-            member
-                .match_index
-                .map_or(Reply::Null, |index| Reply::Integer(index as i64)),
+            member.match_index.map_or(Reply::Null, |index| Reply::Integer(index as i64)),
         ),
     ];
-    Reply::Map(
-        pairs
-            .into_iter()
-            .map(|(name, value)| (Reply::bulk(name), value))
-            .collect(),
-    )
+    Reply::Map(pairs.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect())
 }
 
 fn answer(result: OrderResult) -> Reply {
@@ -274,18 +255,13 @@ fn answer(result: OrderResult) -> Reply {
 }
 
 fn node_id(arg: &[u8]) -> Result<u64, Reply> {
-    let id = parse_i64(arg)
-        .and_then(|id| u64::try_from(id).ok())
-        .filter(|id| *id > 0);
+    let id = parse_i64(arg).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0);
     id.ok_or_else(|| Reply::error("ERR invalid node id"))
 }
 
 fn address(arg: &[u8]) -> Result<String, Reply> {
-    let text = str::from_utf8(arg)
-        .ok()
-        .filter(|text| split_address(text).is_some());
-    text.map(str::to_owned)
-        .ok_or_else(|| Reply::error("ERR invalid address: give HOST:PORT"))
+    let text = str::from_utf8(arg).ok().filter(|text| split_address(text).is_some());
+    text.map(str::to_owned).ok_or_else(|| Reply::error("ERR invalid address: give HOST:PORT"))
 }
 
 fn node_help(_: &mut SessionContext<'_>, _: &Request) -> Reply {

@@ -61,9 +61,6 @@ fn asking(_: &mut SessionContext<'_>, _: &Request) -> Reply {
 
 fn set(ctx: &mut SessionContext<'_>, readonly: bool) -> Reply {
     ctx.session.readonly = readonly;
-    ctx.session
-        .client
-        .is_readonly
-        .store(readonly, Ordering::Relaxed);
+    ctx.session.client.is_readonly.store(readonly, Ordering::Relaxed);
     Reply::OK
 }

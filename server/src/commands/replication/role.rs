@@ -19,10 +19,7 @@ pub(super) const ROLE: CommandSpec = CommandSpec {
     group: Group::Server,
     since: "2.8.12",
     arity: Arity::Exactly(1),
-    flags: Flags::NOSCRIPT
-        .and(Flags::LOADING)
-        .and(Flags::STALE)
-        .and(Flags::FAST),
+    flags: Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST),
     categories: &["@admin", "@dangerous"],
     run: Run::Session(role),
     ..CommandSpec::TEMPLATE
@@ -30,11 +27,7 @@ pub(super) const ROLE: CommandSpec = CommandSpec {
 
 fn role(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     let status = ctx.node.status();
-    Reply::Array(if status.role == Role::Leader {
-        leads(&status)
-    } else {
-        follows(&status)
-    })
+    Reply::Array(if status.role == Role::Leader { leads(&status) } else { follows(&status) })
 }
 
 fn leads(status: &ClusterStatus) -> Vec<Reply> {
@@ -59,11 +52,7 @@ fn follows(status: &ClusterStatus) -> Vec<Reply> {
         None => "connect",
     };
     let (host, port) = leader.map_or(("", 0), |leader| (leader.host.as_str(), leader.port));
-    let offset = if leader.is_some() {
-        status.applied_index as i64
-    } else {
-        -1
-    };
+    let offset = if leader.is_some() { status.applied_index as i64 } else { -1 };
     vec![
         Reply::bulk("slave"),
         Reply::bulk(host),

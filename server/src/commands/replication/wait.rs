@@ -66,18 +66,13 @@ fn wait_aof<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply>
         let replicas = replicated(ctx, count, timeout_ms).await;
         // What was acknowledged under `everysec` may be in memory only: it is not claimed.
         let always = ctx.node.settings().load().appendfsync == AppendFsync::Always;
-        Reply::Array(vec![
-            Reply::Integer(i64::from(always)),
-            Reply::Integer(replicas),
-        ])
+        Reply::Array(vec![Reply::Integer(i64::from(always)), Reply::Integer(replicas)])
     })
 }
 
 fn parse_aof(args: &Request) -> Result<(usize, u64), CommandError> {
     if !(0..=1).contains(&numbers::integer(args.arg(1))?) {
-        return Err(CommandError::text(
-            "ERR value is out of range, value must between 0 and 1",
-        ));
+        return Err(CommandError::text("ERR value is out of range, value must between 0 and 1"));
     }
     let count = usize::try_from(numbers::integer(args.arg(2))?);
     let count =
@@ -97,18 +92,12 @@ async fn replicated(ctx: NodeContext<'_>, count: usize, timeout_ms: u64) -> i64 
     struct Blocked<'a>(NodeContext<'a>);
     impl Drop for Blocked<'_> {
         fn drop(&mut self) {
-            self.0
-                .session
-                .client
-                .is_blocked
-                .store(false, Ordering::Relaxed);
+            self.0.session.client.is_blocked.store(false, Ordering::Relaxed);
             self.0.node.metrics().blocked_clients.decrement();
         }
     }
     session.client.is_blocked.store(true, Ordering::Relaxed);
     ctx.node.metrics().blocked_clients.increment();
     let _blocked = Blocked(ctx);
-    ctx.node
-        .wait_replicated(session.last_write_index, count, timeout)
-        .await as i64
+    ctx.node.wait_replicated(session.last_write_index, count, timeout).await as i64
 }

@@ -28,10 +28,7 @@ pub(super) const CONFIG: CommandSpec = CommandSpec {
 
 const ADMIN: CommandSpec = CommandSpec {
     since: "2.0.0",
-    flags: Flags::ADMIN
-        .and(Flags::NOSCRIPT)
-        .and(Flags::LOADING)
-        .and(Flags::STALE),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     ..PLAIN
 };
 
@@ -84,10 +81,7 @@ fn get(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let patterns: Vec<&[u8]> = args.iter().skip(2).collect();
     let found = ctx.node.settings().get(&patterns);
     Reply::Map(
-        found
-            .into_iter()
-            .map(|(name, value)| (Reply::bulk(name), Reply::bulk(value)))
-            .collect(),
+        found.into_iter().map(|(name, value)| (Reply::bulk(name), Reply::bulk(value))).collect(),
     )
 }
 
@@ -100,10 +94,8 @@ fn set(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
         .skip(2)
         .map(|arg| String::from_utf8(arg.to_vec()).unwrap_or_else(|_| printable(arg)))
         .collect();
-    let pairs: Vec<(&str, &str)> = text
-        .chunks_exact(2)
-        .map(|pair| (pair[0].as_str(), pair[1].as_str()))
-        .collect();
+    let pairs: Vec<(&str, &str)> =
+        text.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
     match ctx.node.settings().set(&pairs) {
         Ok(()) => Reply::OK,
         Err(error) => Reply::error(printable(error.to_string().as_bytes())),

@@ -20,14 +20,11 @@ use std::time::Duration;
 
 pub(super) const DEBUG: CommandSpec = CommandSpec {
     name: "debug",
-    syntax: "DEBUG subcommand",
+    syntax: "DEBUG subcommand [argument ...]",
     summary: "A container for commands of test harnesses.",
     since: "1.0.0",
     arity: Arity::AtLeast(2),
-    flags: Flags::ADMIN
-        .and(Flags::NOSCRIPT)
-        .and(Flags::LOADING)
-        .and(Flags::STALE),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     run: Run::Node(debug),
     ..PLAIN
 };
@@ -55,23 +52,14 @@ fn debug<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply> {
 
 async fn run(args: &Request) -> Reply {
     let name = args.arg(1);
-    let no_ops = [
-        ("jmap", 2),
-        ("set-active-expire", 3),
-        ("quicklist-packed-threshold", 3),
-    ];
-    if no_ops
-        .iter()
-        .any(|(word, len)| is_word(name, word) && args.len() == *len)
-    {
+    let no_ops = [("jmap", 2), ("set-active-expire", 3), ("quicklist-packed-threshold", 3)];
+    if no_ops.iter().any(|(word, len)| is_word(name, word) && args.len() == *len) {
         return Reply::OK;
     }
     if is_word(name, "help") && args.len() == 2 {
         return print_help();
     }
-    let seconds = args
-        .get(2)
-        .and_then(|text| str::from_utf8(text).ok()?.parse::<f64>().ok());
+    let seconds = args.get(2).and_then(|text| str::from_utf8(text).ok()?.parse::<f64>().ok());
     match seconds.filter(|seconds| (0.0..=SLEEP_SECONDS_MAX).contains(seconds)) {
         Some(seconds) if is_word(name, "sleep") && args.len() == 3 => {
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
@@ -82,9 +70,7 @@ async fn run(args: &Request) -> Reply {
 }
 
 fn is_local(address: &str) -> bool {
-    let ip = address
-        .parse::<SocketAddr>()
-        .map(|address| address.ip().to_canonical());
+    let ip = address.parse::<SocketAddr>().map(|address| address.ip().to_canonical());
     ip.is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 

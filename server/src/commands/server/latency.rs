@@ -31,10 +31,7 @@ pub(super) const LATENCY: CommandSpec = CommandSpec {
 
 const ADMIN: CommandSpec = CommandSpec {
     since: "2.8.13",
-    flags: Flags::ADMIN
-        .and(Flags::NOSCRIPT)
-        .and(Flags::LOADING)
-        .and(Flags::STALE),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     ..PLAIN
 };
 
@@ -112,23 +109,15 @@ fn histogram(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
         let family = std::iter::once(spec).chain(spec.subcommands);
         found.extend(family.map(|spec| (numbering::full_name_of(spec), metrics.command(spec))));
     }
-    let called = found
-        .into_iter()
-        .filter(|(_, command)| command.latency.count() > 0);
-    Reply::Map(
-        called
-            .map(|(name, command)| (Reply::bulk(name), describe(command)))
-            .collect(),
-    )
+    let called = found.into_iter().filter(|(_, command)| command.latency.count() > 0);
+    Reply::Map(called.map(|(name, command)| (Reply::bulk(name), describe(command))).collect())
 }
 
 fn describe(command: &CommandMetrics) -> Reply {
     let levels = command.latency.cumulative();
     let calls = levels.last().map_or(0, |(_, count)| *count);
     let integer = |number: u64| Reply::Integer(number as i64);
-    let levels = levels
-        .into_iter()
-        .map(|(micros, count)| (integer(micros), integer(count)));
+    let levels = levels.into_iter().map(|(micros, count)| (integer(micros), integer(count)));
     Reply::Map(vec![
         (Reply::bulk("calls"), integer(calls)),
         (Reply::bulk("histogram_usec"), Reply::Map(levels.collect())),

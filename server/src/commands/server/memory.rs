@@ -83,9 +83,7 @@ fn usage(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
 fn check_samples(args: &Request) -> Result<(), CommandError> {
     let mut at = 3;
     while at < args.len() {
-        let samples = args
-            .get(at + 1)
-            .filter(|_| is_word(args.arg(at), "samples"));
+        let samples = args.get(at + 1).filter(|_| is_word(args.arg(at), "samples"));
         if numbers::integer(samples.ok_or(CommandError::Syntax)?)? < 0 {
             return Err(CommandError::Syntax);
         }

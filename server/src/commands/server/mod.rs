@@ -9,6 +9,8 @@ mod memory;
 mod monitor;
 mod shutdown;
 mod slowlog;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use crate::commands::spec::{CommandSpec, Flags, Group};

@@ -17,10 +17,7 @@ pub(super) const MONITOR: CommandSpec = CommandSpec {
     summary: "Shows every command that this node gets, passwords left out.",
     since: "1.0.0",
     arity: Arity::Exactly(1),
-    flags: Flags::ADMIN
-        .and(Flags::NOSCRIPT)
-        .and(Flags::LOADING)
-        .and(Flags::STALE),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     run: Run::Session(monitor),
     ..PLAIN
 };

@@ -38,10 +38,10 @@ fn shutdown<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply>
             return refused;
         }
         match ctx.node.order(Order::Shutdown).await {
-            // As in Redis there is no answer: a killed client's connection closes without one.
+            // As in Redis there is no answer: the connection of a killed client drops what it does.
             Ok(_) => {
                 ctx.session.client.kill();
-                Reply::OK
+                std::future::pending().await
             }
             Err(text) => Reply::error(text),
         }
@@ -51,10 +51,7 @@ fn shutdown<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply>
 fn check(args: &Request) -> Result<(), Reply> {
     let has = |word: &str| args.iter().skip(1).any(|arg| is_word(arg, word));
     let words = ["save", "nosave", "now", "force", "abort"];
-    let known = args
-        .iter()
-        .skip(1)
-        .all(|arg| words.iter().any(|word| is_word(arg, word)));
+    let known = args.iter().skip(1).all(|arg| words.iter().any(|word| is_word(arg, word)));
     let (both, abort) = (has("save") && has("nosave"), has("abort"));
     if !known || both || (abort && args.len() > 2) {
         return Err(SYNTAX);

@@ -80,14 +80,7 @@ fn get(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
         Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
         _ => return Reply::error("ERR count should be greater than or equal to -1"),
     };
-    Reply::Array(
-        ctx.node
-            .slowlog()
-            .newest(count)
-            .into_iter()
-            .map(describe)
-            .collect(),
-    )
+    Reply::Array(ctx.node.slowlog().newest(count).into_iter().map(describe).collect())
 }
 
 fn describe(entry: SlowEntry) -> Reply {

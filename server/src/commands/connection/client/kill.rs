@@ -29,10 +29,7 @@ fn kill(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let old_form = args.len() == 3;
     let filter = if old_form {
         let address = Some(String::from_utf8_lossy(args.arg(2)).into_owned());
-        ClientFilter {
-            address,
-            ..Default::default()
-        }
+        ClientFilter { address, ..Default::default() }
     } else {
         match parse(args) {
             Ok(filter) => filter,
@@ -49,10 +46,7 @@ fn kill(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
 }
 
 fn parse(args: &Request) -> Result<ClientFilter, Reply> {
-    let mut filter = ClientFilter {
-        skip_caller: true,
-        ..Default::default()
-    };
+    let mut filter = ClientFilter { skip_caller: true, ..Default::default() };
     let mut at = 2;
     while at < args.len() {
         let (option, Some(value)) = (args.arg(at), args.get(at + 1)) else {
@@ -72,10 +66,7 @@ fn parse(args: &Request) -> Result<ClientFilter, Reply> {
             filter.local_address = text();
         } else if is_word(option, "user") {
             if value != b"default" {
-                return Err(Reply::error(format!(
-                    "ERR No such user '{}'",
-                    printable(value)
-                )));
+                return Err(Reply::error(format!("ERR No such user '{}'", printable(value))));
             }
             filter.user = text();
         } else if is_word(option, "skipme") && (is_word(value, "yes") || is_word(value, "no")) {

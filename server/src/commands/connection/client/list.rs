@@ -53,19 +53,13 @@ fn selected(ctx: &SessionContext<'_>, args: &Request) -> Result<Vec<Arc<Client>>
             let name = args.arg(3);
             let wrong = || Reply::error(format!("ERR Unknown client type '{}'", printable(name)));
             let kind = ClientKind::parse(name).ok_or_else(wrong)?;
-            Ok(registry
-                .list()
-                .into_iter()
-                .filter(|client| client.kind() == kind)
-                .collect())
+            Ok(registry.list().into_iter().filter(|client| client.kind() == kind).collect())
         }
         (Some(option), 4..) if is_word(option, "id") => {
             let ids = (3..args.len()).map(|at| parse_i64(args.arg(at)));
             let ids: Option<Vec<i64>> = ids.collect();
             let ids = ids.ok_or_else(|| Reply::error("ERR Invalid client ID"))?;
-            let known = ids
-                .into_iter()
-                .filter_map(|id| registry.get(u64::try_from(id).ok()?));
+            let known = ids.into_iter().filter_map(|id| registry.get(u64::try_from(id).ok()?));
             Ok(known.collect())
         }
         _ => Err(SYNTAX),
@@ -74,9 +68,6 @@ fn selected(ctx: &SessionContext<'_>, args: &Request) -> Result<Vec<Arc<Client>>
 
 fn describe(ctx: &SessionContext<'_>, clients: &[Arc<Client>]) -> Reply {
     let now_ms = ctx.node.clock().unix_ms();
-    let lines: String = clients
-        .iter()
-        .map(|client| client.describe(now_ms) + "\n")
-        .collect();
+    let lines: String = clients.iter().map(|client| client.describe(now_ms) + "\n").collect();
     Reply::Verbatim(*b"txt", lines.into())
 }

@@ -39,10 +39,7 @@ const PLAIN: CommandSpec = CommandSpec {
 
 /// What those on other connections share.
 const ADMIN: CommandSpec = CommandSpec {
-    flags: Flags::ADMIN
-        .and(Flags::NOSCRIPT)
-        .and(Flags::LOADING)
-        .and(Flags::STALE),
+    flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     ..PLAIN
 };
 
@@ -110,11 +107,7 @@ fn id(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
 
 fn get_name(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     let name = ctx.session.client.name();
-    if name.is_empty() {
-        Reply::Null
-    } else {
-        Reply::bulk(name)
-    }
+    if name.is_empty() { Reply::Null } else { Reply::bulk(name) }
 }
 
 fn set_name_command(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
@@ -138,10 +131,7 @@ fn set_info(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     } else if is_word(args.arg(2), "lib-ver") {
         ("lib-ver", &|text| client.set_library_version(text))
     } else {
-        return Reply::error(format!(
-            "ERR Unrecognized option '{}'",
-            printable(args.arg(2))
-        ));
+        return Reply::error(format!("ERR Unrecognized option '{}'", printable(args.arg(2))));
     };
     let Some(text) = plain_text(args.arg(3)) else {
         let text = "cannot contain spaces, newlines or special characters.";

@@ -43,9 +43,7 @@ fn pause(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let now_ms = ctx.node.clock().unix_ms();
     match timeout_ms(args.arg(2)) {
         Ok(pause_ms) => {
-            ctx.node
-                .clients()
-                .pause(mode, now_ms.saturating_add(pause_ms), now_ms);
+            ctx.node.clients().pause(mode, now_ms.saturating_add(pause_ms), now_ms);
             Reply::OK
         }
         Err(error) => Reply::error(error.to_string()),

@@ -33,14 +33,8 @@ pub(super) fn info(spec: &'static CommandSpec) -> Reply {
     let (first, last, step) = spec.keys.printed();
     let flags = FLAG_NAMES.iter().filter(|(flag, _)| spec.flags.has(*flag));
     let flags = flags.map(|(_, name)| Reply::simple(name)).collect();
-    let categories = acl_categories(spec)
-        .into_iter()
-        .map(Reply::simple)
-        .collect();
-    let key_specs = key_specs::of(spec)
-        .iter()
-        .map(key_specs::KeySpec::describe)
-        .collect();
+    let categories = acl_categories(spec).into_iter().map(Reply::simple).collect();
+    let key_specs = key_specs::of(spec).iter().map(key_specs::KeySpec::describe).collect();
     Reply::Array(vec![
         Reply::bulk(numbering::full_name_of(spec)),
         Reply::Integer(spec.arity.as_redis()),
@@ -66,10 +60,7 @@ pub(super) fn docs(spec: &'static CommandSpec) -> (Reply, Reply) {
         let subcommands = spec.subcommands.iter().map(docs).collect();
         pairs.push((Reply::bulk("subcommands"), Reply::Map(subcommands)));
     }
-    (
-        Reply::bulk(numbering::full_name_of(spec)),
-        Reply::Map(pairs),
-    )
+    (Reply::bulk(numbering::full_name_of(spec)), Reply::Map(pairs))
 }
 
 fn group_name(group: Group) -> &'static str {

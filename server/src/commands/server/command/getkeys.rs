@@ -9,9 +9,7 @@ use protocol::{Reply, Request};
 pub(super) fn getkeys(_: &mut SessionContext<'_>, args: &Request) -> Reply {
     match find(args) {
         Ok((_, request, positions)) => {
-            let keys = positions
-                .into_iter()
-                .map(|at| Reply::Bulk(request.bytes(at)));
+            let keys = positions.into_iter().map(|at| Reply::Bulk(request.bytes(at)));
             Reply::Array(keys.collect())
         }
         Err(refused) => refused,
@@ -25,9 +23,7 @@ pub(super) fn getkeysandflags(_: &mut SessionContext<'_>, args: &Request) -> Rep
     };
     let specs = key_specs::of(spec);
     let describe = |(nth, at): (usize, usize)| {
-        let flags = specs
-            .get(nth.min(specs.len().saturating_sub(1)))
-            .map_or(&[][..], |s| s.flags);
+        let flags = specs.get(nth.min(specs.len().saturating_sub(1))).map_or(&[][..], |s| s.flags);
         let flags = flags.iter().map(|flag| Reply::simple(flag)).collect();
         Reply::Array(vec![Reply::Bulk(request.bytes(at)), Reply::Set(flags)])
     };
@@ -45,9 +41,7 @@ fn find(args: &Request) -> Result<(&'static CommandSpec, Request, Vec<usize>), R
         return Err(Reply::error("ERR The command has no key arguments"));
     }
     if !spec.arity.accepts(request.len()) {
-        return Err(Reply::error(
-            "ERR Invalid number of arguments specified for command",
-        ));
+        return Err(Reply::error("ERR Invalid number of arguments specified for command"));
     }
     let mut positions = Vec::new();
     spec.keys.positions(&request, |at| positions.push(at));

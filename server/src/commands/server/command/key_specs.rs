@@ -15,39 +15,12 @@ const KEY_FLAGS: &[(&[&str], &[&[&str]])] = &[
     (&["getdel"], &[&["RW", "access", "delete"]]),
     (&["msetnx", "setnx"], &[&["OW", "insert"]]),
     (&["mset", "psetex", "setex"], &[&["OW", "update"]]),
-    (
-        &[
-            "expire",
-            "expireat",
-            "pexpire",
-            "pexpireat",
-            "persist",
-            "setrange",
-        ],
-        &[&["RW", "update"]],
-    ),
-    (
-        &["rename"],
-        &[&["RW", "access", "delete"], &["OW", "update"]],
-    ),
-    (
-        &["renamenx"],
-        &[&["RW", "access", "delete"], &["OW", "insert"]],
-    ),
+    (&["expire", "expireat", "pexpire", "pexpireat", "persist", "setrange"], &[&["RW", "update"]]),
+    (&["rename"], &[&["RW", "access", "delete"], &["OW", "update"]]),
+    (&["renamenx"], &[&["RW", "access", "delete"], &["OW", "insert"]]),
     (&["set"], &[&["RW", "access", "update", "variable_flags"]]),
-    (
-        &["exists", "strlen", "touch", "type", "watch", "memory|usage"],
-        &[&["RO"]],
-    ),
-    (
-        &[
-            "object|encoding",
-            "object|freq",
-            "object|idletime",
-            "object|refcount",
-        ],
-        &[&["RO"]],
-    ),
+    (&["exists", "strlen", "touch", "type", "watch", "memory|usage"], &[&["RO"]]),
+    (&["object|encoding", "object|freq", "object|idletime", "object|refcount"], &[&["RO"]]),
 ];
 
 /// Notes that Redis prints with a key.
@@ -74,10 +47,7 @@ pub(super) fn of(spec: &'static CommandSpec) -> Vec<KeySpec> {
         return Vec::new();
     }
     let name = numbering::full_name_of(spec);
-    let note = NOTES
-        .iter()
-        .find(|(noted, _)| *noted == name)
-        .map(|(_, note)| *note);
+    let note = NOTES.iter().find(|(noted, _)| *noted == name).map(|(_, note)| *note);
     let listed = KEY_FLAGS.iter().find(|(names, _)| names.contains(&name));
     let by_kind: &'static [&'static [&'static str]] = if spec.flags.has(Flags::WRITE) {
         &[&["RW", "access", "update"]]
@@ -85,20 +55,10 @@ pub(super) fn of(spec: &'static CommandSpec) -> Vec<KeySpec> {
         &[&["RO", "access"]]
     };
     let groups = listed.map_or(by_kind, |(_, groups)| groups);
-    let span = if last < 0 {
-        last
-    } else {
-        last - first as isize
-    };
+    let span = if last < 0 { last } else { last - first as isize };
     let spec_of = |(position, flags): (usize, &&'static [&'static str])| {
         let last = if groups.len() > 1 { 0 } else { span };
-        KeySpec {
-            flags,
-            note,
-            first: first + position,
-            last,
-            step,
-        }
+        KeySpec { flags, note, first: first + position, last, step }
     };
     groups.iter().enumerate().map(spec_of).collect()
 }
@@ -108,10 +68,7 @@ impl KeySpec {
         let text = |text: &str| Reply::bulk(text);
         let number = |number: isize| Reply::Integer(number as i64);
         let method = |name, fields: Vec<(Reply, Reply)>| {
-            Reply::Map(vec![
-                (text("type"), text(name)),
-                (text("spec"), Reply::Map(fields)),
-            ])
+            Reply::Map(vec![(text("type"), text(name)), (text("spec"), Reply::Map(fields))])
         };
         let range = vec![
             (text("lastkey"), number(self.last)),

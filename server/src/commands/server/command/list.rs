@@ -10,11 +10,7 @@ use protocol::{Reply, Request};
 pub(super) fn list(_: &mut SessionContext<'_>, args: &Request) -> Reply {
     let names = |wanted: &dyn Fn(usize) -> bool| {
         let numbers = (0..numbering::count()).filter(|number| wanted(*number));
-        Reply::Array(
-            numbers
-                .map(|number| Reply::bulk(numbering::full_name(number)))
-                .collect(),
-        )
+        Reply::Array(numbers.map(|number| Reply::bulk(numbering::full_name(number))).collect())
     };
     if args.len() == 2 {
         return names(&|_| true);
@@ -28,11 +24,7 @@ pub(super) fn list(_: &mut SessionContext<'_>, args: &Request) -> Reply {
         names(&|number| glob.matches(numbering::full_name(number).as_bytes()))
     } else if is_word(filter, "aclcat") {
         let category = [b"@", &value[..]].concat();
-        let is_of = |spec| {
-            acl_categories(spec)
-                .iter()
-                .any(|name| name.as_bytes() == category)
-        };
+        let is_of = |spec| acl_categories(spec).iter().any(|name| name.as_bytes() == category);
         names(&|number| is_of(numbering::spec(number)))
     } else if is_word(filter, "module") {
         names(&|_| false)

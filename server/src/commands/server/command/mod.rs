@@ -30,11 +30,7 @@ pub(super) const COMMAND: CommandSpec = CommandSpec {
     ..PLAIN
 };
 
-const SUB: CommandSpec = CommandSpec {
-    group: Group::Connection,
-    since: "2.8.13",
-    ..PLAIN
-};
+const SUB: CommandSpec = CommandSpec { group: Group::Connection, since: "2.8.13", ..PLAIN };
 
 static SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
@@ -119,13 +115,7 @@ fn docs(_: &mut SessionContext<'_>, args: &Request) -> Reply {
     if args.len() == 2 {
         return Reply::Map(all().map(describe::docs).collect());
     }
-    Reply::Map(
-        args.iter()
-            .skip(2)
-            .filter_map(numbering::find)
-            .map(describe::docs)
-            .collect(),
-    )
+    Reply::Map(args.iter().skip(2).filter_map(numbering::find).map(describe::docs).collect())
 }
 
 fn print_help(_: &mut SessionContext<'_>, _: &Request) -> Reply {
