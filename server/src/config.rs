@@ -7,6 +7,7 @@
 
 mod error;
 mod kind;
+mod setting;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,8 @@ mod values;
 
 pub use error::{ConfigError, SetError, Source};
 pub use kind::{Kind, parse_memory, show_memory};
-pub use table::{SETTINGS, Setting};
+pub use setting::Setting;
+pub use table::SETTINGS;
 pub use values::*;
 
 use crate::commands::glob::Glob;
@@ -44,11 +46,7 @@ impl Default for Settings {
 impl Settings {
     fn new(values: Values, sources: BTreeMap<&'static str, Source>) -> Self {
         let generation = watch::Sender::new(0);
-        Self {
-            values: ArcSwap::from_pointee(values),
-            sources: Mutex::new(sources),
-            generation,
-        }
+        Self { values: ArcSwap::from_pointee(values), sources: Mutex::new(sources), generation }
     }
 
     /// Reads all sources. `environment` may hold variables of others; `flags` are names with
@@ -61,11 +59,7 @@ impl Settings {
         let mut given: Vec<(Source, String, String)> = Vec::new();
         if let Some(path) = file {
             let pairs = read_file(path)?;
-            given.extend(
-                pairs
-                    .into_iter()
-                    .map(|(name, value)| (Source::File, name, value)),
-            );
+            given.extend(pairs.into_iter().map(|(name, value)| (Source::File, name, value)));
         }
         for (name, value) in environment {
             if let Some(name) = name.strip_prefix(ENVIRONMENT_PREFIX) {
@@ -85,11 +79,7 @@ impl Settings {
                 source_,
             })?;
             let parsed = setting.kind.parse(&mut values, &text);
-            let invalid = |reason| ConfigError::Invalid {
-                name: setting.name,
-                reason,
-                source_,
-            };
+            let invalid = |reason| ConfigError::Invalid { name: setting.name, reason, source_ };
             parsed.map_err(invalid)?;
             sources.insert(setting.name, source_);
         }
@@ -109,11 +99,7 @@ impl Settings {
 
     /// Where the value of `setting` comes from.
     pub fn source(&self, setting: &Setting) -> Source {
-        self.sources
-            .lock()
-            .get(setting.name)
-            .copied()
-            .unwrap_or(Source::Default)
+        self.sources.lock().get(setting.name).copied().unwrap_or(Source::Default)
     }
 
     /// CONFIG GET: names and values of what is asked for. A plain name is repeated as it was given; a
@@ -122,10 +108,7 @@ impl Settings {
         let values = self.load();
         let mut found: Vec<(String, String)> = Vec::new();
         let mut add = |name: &str, setting: &Setting| {
-            if !found
-                .iter()
-                .any(|(known, _)| known.eq_ignore_ascii_case(name))
-            {
+            if !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
                 found.push((name.to_owned(), setting.kind.show(&values)));
             }
         };
@@ -188,15 +171,8 @@ impl Settings {
                 text.push_str(&format!("# {name} = {:?}\n\n", setting.kind.show(&values)));
                 continue;
             }
-            let value = if setting.secret {
-                String::new()
-            } else {
-                setting.kind.show(&values)
-            };
-            text.push_str(&format!(
-                "# from: {}\n{name} = {value:?}\n\n",
-                self.source(setting)
-            ));
+            let value = if setting.secret { String::new() } else { setting.kind.show(&values) };
+            text.push_str(&format!("# from: {}\n{name} = {value:?}\n\n", self.source(setting)));
         }
         text
     }
@@ -219,7 +195,7 @@ pub fn find(name: &str) -> Option<&'static Setting> {
 }
 
 fn defaults() -> Values {
-    let mut values = table::blank();
+    let mut values = Values::blank();
     for setting in all().filter(|setting| !matches!(setting.kind, Kind::Derived { .. })) {
         let parsed = setting.kind.parse(&mut values, setting.default);
         parsed.expect("a test parses every default of the table");
@@ -229,10 +205,7 @@ fn defaults() -> Values {
 
 /// What the bounds of single settings cannot say.
 fn check(values: &Values) -> Result<(), String> {
-    let (min, max) = (
-        values.election_timeout_min_ms,
-        values.election_timeout_max_ms,
-    );
+    let (min, max) = (values.election_timeout_min_ms, values.election_timeout_max_ms);
     if min >= max {
         return Err("election-timeout-min-ms must be less than election-timeout-max-ms".into());
     }
@@ -240,11 +213,7 @@ fn check(values: &Values) -> Result<(), String> {
         return Err("election-timeout-min-ms must be at least twice heartbeat-interval-ms".into());
     }
     if values.peer_listen.is_empty()
-        && values
-            .listen_address()
-            .1
-            .checked_add(PEER_PORT_OFFSET)
-            .is_none()
+        && values.listen_address().1.checked_add(PEER_PORT_OFFSET).is_none()
     {
         return Err("the port of 'listen' plus 10000 is no port: set peer-listen".into());
     }
@@ -262,26 +231,16 @@ fn check(values: &Values) -> Result<(), String> {
 }
 
 fn refused(name: &str, reason: &str) -> SetError {
-    SetError::Refused {
-        name: name.to_owned(),
-        reason: reason.to_owned(),
-    }
+    SetError::Refused { name: name.to_owned(), reason: reason.to_owned() }
 }
 
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
-    let failed = |reason: String| ConfigError::File {
-        path: path.to_owned(),
-        reason,
-    };
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     // The parser's own rendering quotes the line, which may hold a password.
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
-        let line = text.as_bytes()[..start]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
         failed(format!("line {line}: {}", error.message()))
     })?;
     let pairs = table.into_iter().map(|(name, value)| {
@@ -289,15 +248,11 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
             toml::Value::String(text) => text,
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(truth) => if truth { "yes" } else { "no" }.to_owned(),
-            toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => items
-                .iter()
-                .filter_map(toml::Value::as_str)
-                .collect::<Vec<_>>()
-                .join(","),
+            toml::Value::Array(items) if items.iter().all(toml::Value::is_str) => {
+                items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
+            }
             _ => {
-                return Err(failed(format!(
-                    "'{name}' must be text, a number, true or false"
-                )));
+                return Err(failed(format!("'{name}' must be text, a number, true or false")));
             }
         };
         Ok((name, text))
@@ -310,11 +265,7 @@ fn describe(setting: &Setting) -> String {
     if !setting.unit.is_empty() {
         text.push_str(&format!(", in {}", setting.unit));
     }
-    let when = if setting.mutable {
-        "CONFIG SET changes it"
-    } else {
-        "read at start"
-    };
+    let when = if setting.mutable { "CONFIG SET changes it" } else { "read at start" };
     text.push_str(&format!("; {when}\n"));
     text
 }
@@ -322,12 +273,8 @@ fn describe(setting: &Setting) -> String {
 /// The setting whose name is most like `name`, if any is.
 fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
-    let names = all()
-        .flat_map(|setting| [Some(setting.name), setting.alias])
-        .flatten();
-    let (distance, best) = names
-        .map(|known| (edit_distance(&name, known), known))
-        .min()?;
+    let names = all().flat_map(|setting| [Some(setting.name), setting.alias]).flatten();
+    let (distance, best) = names.map(|known| (edit_distance(&name, known), known)).min()?;
     (distance <= best.len().max(name.len()) / 2).then_some(best)
 }
 

@@ -67,9 +67,7 @@ pub enum ConfigError {
 }
 
 fn hint(nearest: &Option<&'static str>) -> String {
-    nearest
-        .map(|name| format!("; did you mean '{name}'?"))
-        .unwrap_or_default()
+    nearest.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default()
 }
 
 /// Why CONFIG SET changed nothing; the text is Redis's reply.

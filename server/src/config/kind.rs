@@ -106,24 +106,16 @@ impl Kind {
                 *field(values) = text.to_owned();
             }
             Kind::Addresses { field } => {
-                let mut addresses = text
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|part| !part.is_empty());
+                let mut addresses = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 if !addresses.all(|address| split_address(address).is_some()) {
                     return Err("argument must be addresses HOST:PORT[,HOST:PORT...]".to_owned());
                 }
                 *field(values) = text.to_owned();
             }
             Kind::Choice { names, set, .. } => {
-                let position = names
-                    .iter()
-                    .position(|name| name.eq_ignore_ascii_case(text));
+                let position = names.iter().position(|name| name.eq_ignore_ascii_case(text));
                 let one_of = "argument(s) must be one of the following: ";
-                set(
-                    values,
-                    position.ok_or_else(|| format!("{one_of}{}", names.join(", ")))?,
-                );
+                set(values, position.ok_or_else(|| format!("{one_of}{}", names.join(", ")))?);
             }
             Kind::OutputLimits => {
                 values.client_output_limits = parse_limits(values.client_output_limits, text)?;
@@ -155,11 +147,7 @@ impl Kind {
             Kind::OutputLimits => {
                 let classes = values.client_output_limits.classes();
                 let show = |(name, limit): (&str, OutputLimit)| {
-                    let OutputLimit {
-                        hard_bytes,
-                        soft_bytes,
-                        soft_seconds,
-                    } = limit;
+                    let OutputLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
                     format!("{name} {hard_bytes} {soft_bytes} {soft_seconds}")
                 };
                 classes.map(show).join(" ")
@@ -180,9 +168,7 @@ impl Kind {
             Kind::Boolean { .. } => "yes or no".to_owned(),
             Kind::Text { .. } => "text".to_owned(),
             Kind::Address { optional: true, .. } => "HOST:PORT or nothing".to_owned(),
-            Kind::Address {
-                optional: false, ..
-            } => "HOST:PORT".to_owned(),
+            Kind::Address { optional: false, .. } => "HOST:PORT".to_owned(),
             Kind::Addresses { .. } => "HOST:PORT[,HOST:PORT...] or nothing".to_owned(),
             Kind::Choice { names, .. } => names.join(", "),
             Kind::OutputLimits => "groups of: class hard soft seconds".to_owned(),
@@ -198,9 +184,7 @@ fn between(number: i128, min: i128, max: i128) -> Result<i128, String> {
     if (min..=max).contains(&number) {
         return Ok(number);
     }
-    Err(format!(
-        "argument must be between {min} and {max} inclusive"
-    ))
+    Err(format!("argument must be between {min} and {max} inclusive"))
 }
 
 fn parse_boolean(text: &str) -> Result<bool, String> {
@@ -231,12 +215,8 @@ pub fn parse_memory(text: &str) -> Option<u64> {
 /// Prints a number of bytes with the largest unit that divides it.
 pub fn show_memory(bytes: u64) -> String {
     let units = [("gb", 30), ("mb", 20), ("kb", 10)];
-    let unit = units
-        .iter()
-        .find(|(_, bits)| bytes != 0 && bytes.trailing_zeros() >= *bits);
-    unit.map_or(bytes.to_string(), |(name, bits)| {
-        format!("{}{name}", bytes >> bits)
-    })
+    let unit = units.iter().find(|(_, bits)| bytes != 0 && bytes.trailing_zeros() >= *bits);
+    unit.map_or(bytes.to_string(), |(name, bits)| format!("{}{name}", bytes >> bits))
 }
 
 /// Applies groups of `class hard soft seconds` to `limits`.
@@ -254,20 +234,12 @@ fn parse_limits(mut limits: OutputLimits, text: &str) -> Result<OutputLimits, St
                 return Err("Invalid client class specified in buffer limit configuration.".into());
             }
         };
-        let numbers = (
-            parse_memory(group[1]),
-            parse_memory(group[2]),
-            group[3].parse().ok(),
-        );
+        let numbers = (parse_memory(group[1]), parse_memory(group[2]), group[3].parse().ok());
         let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) = numbers else {
             let what = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
             return Err(what.to_owned());
         };
-        *class = OutputLimit {
-            hard_bytes,
-            soft_bytes,
-            soft_seconds,
-        };
+        *class = OutputLimit { hard_bytes, soft_bytes, soft_seconds };
     }
     Ok(limits)
 }

@@ -1,70 +1,16 @@
 //! The one table of settings: name, default, bounds, unit, meaning, and whether it can change while
 //! the node runs.
 //!
-//! To add a setting: a field in [`Values`], a line in [`blank`], a row here. CONFIG GET and SET,
+//! To add a setting: a field in [`Values`], a line in [`Values::blank`], a row here. CONFIG GET and SET,
 //! the environment, the file, the flags and the sample file all follow from the row.
 
 use super::kind::Kind;
+use super::setting::{Setting, row};
 use super::values::*;
-
-/// One row.
-pub struct Setting {
-    /// Its name, as everywhere.
-    pub name: &'static str,
-    /// Another name that CONFIG and the other sources accept.
-    pub alias: Option<&'static str>,
-    /// Default, as text.
-    pub default: &'static str,
-    /// Unit of a bare number, empty when there is none.
-    pub unit: &'static str,
-    /// What it does.
-    pub doc: &'static str,
-    /// Whether CONFIG SET may change it.
-    pub mutable: bool,
-    /// Whether its value is kept out of tracing and of the printed configuration.
-    pub secret: bool,
-    /// Its type, bounds and field.
-    pub kind: Kind,
-}
 
 const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
 const INT_MAX: u64 = i32::MAX as u64;
-
-const fn row(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Setting {
-    Setting {
-        name,
-        alias: None,
-        default,
-        unit: "",
-        doc,
-        mutable: true,
-        secret: false,
-        kind,
-    }
-}
-
-impl Setting {
-    const fn at_start(mut self) -> Self {
-        self.mutable = false;
-        self
-    }
-
-    const fn unit(mut self, unit: &'static str) -> Self {
-        self.unit = unit;
-        self
-    }
-
-    const fn alias(mut self, alias: &'static str) -> Self {
-        self.alias = Some(alias);
-        self
-    }
-
-    const fn secret(mut self) -> Self {
-        self.secret = true;
-        self
-    }
-}
 
 const fn count(min: u64, max: u64, field: fn(&mut Values) -> &mut u64) -> Kind {
     Kind::Integer { min, max, field }
@@ -232,18 +178,14 @@ static CLIENTS: &[Setting] = &[
     row(
         "requirepass",
         "",
-        Kind::Text {
-            field: |v| &mut v.requirepass,
-        },
+        Kind::Text { field: |v| &mut v.requirepass },
         "Password that clients give by AUTH or HELLO; empty: none.",
     )
     .secret(),
     row(
         "protected-mode",
         "yes",
-        Kind::Boolean {
-            field: |v| &mut v.protected_mode,
-        },
+        Kind::Boolean { field: |v| &mut v.protected_mode },
         "Without a password, serve clients of this machine only.",
     ),
     row(
@@ -266,11 +208,7 @@ static OBSERVATION: &[Setting] = &[
     row(
         "slowlog-log-slower-than",
         "10000",
-        Kind::Signed {
-            min: -1,
-            max: i64::MAX,
-            field: |v| &mut v.slowlog_log_slower_than_us,
-        },
+        Kind::Signed { min: -1, max: i64::MAX, field: |v| &mut v.slowlog_log_slower_than_us },
         "Commands that take at least this long are in SLOWLOG; 0: all; negative: none.",
     )
     .unit("microseconds"),
@@ -284,17 +222,10 @@ static OBSERVATION: &[Setting] = &[
     row(
         "latency-tracking",
         "yes",
-        Kind::Boolean {
-            field: |v| &mut v.latency_tracking,
-        },
+        Kind::Boolean { field: |v| &mut v.latency_tracking },
         "Keep a latency histogram of each command (INFO latencystats, LATENCY HISTOGRAM).",
     ),
-    row(
-        "loglevel",
-        "info",
-        choice!(loglevel: LogLevel),
-        "What the process writes about itself.",
-    ),
+    row("loglevel", "info", choice!(loglevel: LogLevel), "What the process writes about itself."),
     row(
         "log-format",
         "auto",
@@ -445,52 +376,30 @@ static COMPAT: &[Setting] = &[
     row(
         "port",
         "",
-        Kind::Derived {
-            show: |v| v.listen_address().1.to_string(),
-            from: "listen",
-        },
+        Kind::Derived { show: |v| v.listen_address().1.to_string(), from: "listen" },
         "Port of the client listener.",
     )
     .at_start(),
     row(
         "bind",
         "",
-        Kind::Derived {
-            show: |v| v.listen_address().0,
-            from: "listen",
-        },
+        Kind::Derived { show: |v| v.listen_address().0, from: "listen" },
         "Host of the client listener.",
     )
     .at_start(),
     row(
         "repl-backlog-size",
         "",
-        Kind::Derived {
-            show: |v| v.log_max_bytes.to_string(),
-            from: "log-max-bytes",
-        },
+        Kind::Derived { show: |v| v.log_max_bytes.to_string(), from: "log-max-bytes" },
         "Bytes of changes kept for followers that lag.",
     )
     .at_start(),
-    row(
-        "save",
-        "",
-        fixed("", "every write is in the log"),
-        "No snapshots on a schedule.",
-    ),
-    row(
-        "appendonly",
-        "yes",
-        fixed("yes", "the Raft log cannot be off"),
-        "Every write is logged.",
-    ),
+    row("save", "", fixed("", "every write is in the log"), "No snapshots on a schedule."),
+    row("appendonly", "yes", fixed("yes", "the Raft log cannot be off"), "Every write is logged."),
     row(
         "maxmemory",
         "0",
-        fixed(
-            "0",
-            "data may be larger than memory; caches have limits of their own",
-        ),
+        fixed("0", "data may be larger than memory; caches have limits of their own"),
         "No limit of the data.",
     ),
     row(
@@ -520,51 +429,3 @@ static COMPAT: &[Setting] = &[
         "Keyspace events.",
     ),
 ];
-
-/// Values before the defaults of the table are parsed into them.
-pub(super) fn blank() -> Values {
-    Values {
-        listen: String::new(),
-        advertise: String::new(),
-        peer_listen: String::new(),
-        data_dir: String::new(),
-        join: String::new(),
-        bootstrap_expect: 0,
-        bootstrap: true,
-        databases: 0,
-        maxclients: 0,
-        timeout_s: 0,
-        tcp_keepalive_s: 0,
-        tcp_backlog: 0,
-        proto_max_bulk_bytes: 0,
-        client_query_buffer_bytes: 0,
-        client_output_limits: OutputLimits::default(),
-        requirepass: String::new(),
-        protected_mode: true,
-        enable_debug_command: DebugCommand::No,
-        slowlog_log_slower_than_us: 0,
-        slowlog_max_len: 0,
-        latency_tracking: true,
-        appendfsync: AppendFsync::Always,
-        follower_reads: FollowerReads::Linearizable,
-        follower_writes: FollowerWrites::Redirect,
-        heartbeat_interval_ms: 0,
-        election_timeout_min_ms: 0,
-        election_timeout_max_ms: 0,
-        group_commit_max_bytes: 0,
-        group_commit_max_commands: 0,
-        group_commit_in_flight: 0,
-        request_hold_ms: 0,
-        log_segment_bytes: 0,
-        log_cache_bytes: 0,
-        log_max_bytes: 0,
-        overlay_bytes: 0,
-        cache_bytes: 0,
-        storage_engine: StorageEngine::Fjall,
-        io_threads: 0,
-        loglevel: LogLevel::Info,
-        log_format: LogFormat::Auto,
-        expire_batch: 0,
-        shutdown_timeout_s: 0,
-    }
-}

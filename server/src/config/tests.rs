@@ -8,10 +8,7 @@ fn from(
     flags: &[(&str, &str)],
 ) -> Result<Settings, String> {
     let own = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("kvorum.toml");
@@ -19,11 +16,7 @@ fn from(
         std::fs::write(&path, text).unwrap();
     }
     let settings = Settings::from_sources(file.map(|_| path.as_path()), own(env), &own(flags));
-    settings.map_err(|error| {
-        error
-            .to_string()
-            .replace(&path.display().to_string(), "FILE")
-    })
+    settings.map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
 }
 
 fn value(settings: &Settings, name: &str) -> String {
@@ -36,19 +29,11 @@ fn every_default_fits_its_row_and_every_name_is_unique_and_plain() {
     for setting in all() {
         for name in [Some(setting.name), setting.alias].into_iter().flatten() {
             assert!(seen.insert(name), "{name} is there twice");
-            assert!(
-                name.bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
-                "{name}"
-            );
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{name}");
         }
-        assert!(
-            setting.doc.ends_with('.'),
-            "{}: its doc is a sentence",
-            setting.name
-        );
+        assert!(setting.doc.ends_with('.'), "{}: its doc is a sentence", setting.name);
         if !matches!(setting.kind, Kind::Derived { .. }) {
-            let parsed = setting.kind.parse(&mut table::blank(), setting.default);
+            let parsed = setting.kind.parse(&mut Values::blank(), setting.default);
             assert_eq!(parsed, Ok(()), "{}", setting.name);
         }
     }
@@ -68,23 +53,13 @@ fn what_is_shown_can_be_given_again() {
 #[test]
 fn later_sources_win() {
     let file = "maxclients = 11\ntimeout = 12\nprotected-mode = false\njoin = [\"a:1\", \"b:2\"]";
-    let env = [
-        ("KVORUM_TIMEOUT", "22"),
-        ("KVORUM_LOG_CACHE_BYTES", "2mb"),
-        ("HOME", "/root"),
-    ];
+    let env = [("KVORUM_TIMEOUT", "22"), ("KVORUM_LOG_CACHE_BYTES", "2mb"), ("HOME", "/root")];
     let settings = from(Some(file), &env, &[("log-cache-bytes", "3mb")]).unwrap();
     let values = settings.load();
-    assert_eq!(
-        (values.maxclients, values.timeout_s, values.log_cache_bytes),
-        (11, 22, 3 << 20)
-    );
+    assert_eq!((values.maxclients, values.timeout_s, values.log_cache_bytes), (11, 22, 3 << 20));
     assert!(!values.protected_mode);
     assert_eq!(values.join_addresses(), ["a:1", "b:2"]);
-    assert_eq!(
-        settings.source(find("timeout").unwrap()),
-        Source::Environment
-    );
+    assert_eq!(settings.source(find("timeout").unwrap()), Source::Environment);
     assert_eq!(
         settings.source(find("hz-is-no-setting").unwrap_or(&SETTINGS[0][0])),
         Source::Default
@@ -111,17 +86,11 @@ fn mistakes_are_named_and_the_nearest_name_is_suggested() {
         "command line: setting 'maxclients': argument must be between 1 and 4294967295 inclusive"
     );
     assert_eq!(
-        error(Some("a = \n"), &[], &[])
-            .split(':')
-            .take(2)
-            .collect::<String>(),
+        error(Some("a = \n"), &[], &[]).split(':').take(2).collect::<String>(),
         "configuration file FILE line 1"
     );
     let error = error(None, &[], &[("election-timeout-min-ms", "2000")]);
-    assert!(
-        error.starts_with("election-timeout-min-ms must be less"),
-        "{error}"
-    );
+    assert!(error.starts_with("election-timeout-min-ms must be less"), "{error}");
 }
 
 #[test]
@@ -129,17 +98,10 @@ fn config_get_matches_patterns_and_aliases() {
     let settings = Settings::default();
     let names = |patterns: &[&str]| -> Vec<String> {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
-        settings
-            .get(&patterns)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect()
+        settings.get(&patterns).into_iter().map(|(name, _)| name).collect()
     };
     assert_eq!(names(&["MAXC*", "maxclients"]), ["maxclients"]);
-    assert_eq!(
-        names(&["*-read-only"]),
-        ["replica-read-only", "slave-read-only"]
-    );
+    assert_eq!(names(&["*-read-only"]), ["replica-read-only", "slave-read-only"]);
     assert_eq!(names(&["nothing"]), [""; 0]);
     assert_eq!(names(&["*"]).len(), all().count() + 1);
     assert_eq!(names(&["DATABASES", "databases"]), ["DATABASES"]);
@@ -164,20 +126,11 @@ fn config_set_is_all_or_nothing_with_redis_texts() {
         "ERR Unknown option or number of arguments for CONFIG SET - 'foo'"
     );
     let not_a_number = "argument couldn't be parsed into an integer";
-    assert_eq!(
-        error(&[("timeout", "5"), ("maxclients", "x")]),
-        failed("maxclients", not_a_number)
-    );
+    assert_eq!(error(&[("timeout", "5"), ("maxclients", "x")]), failed("maxclients", not_a_number));
     assert_eq!(settings.load().timeout_s, 0, "nothing was changed");
-    assert_eq!(
-        error(&[("databases", "3")]),
-        failed("databases", "can't set immutable config")
-    );
+    assert_eq!(error(&[("databases", "3")]), failed("databases", "can't set immutable config"));
     let twice = [("slave-read-only", "yes"), ("replica-read-only", "yes")];
-    assert_eq!(
-        error(&twice),
-        failed("replica-read-only", "duplicate parameter")
-    );
+    assert_eq!(error(&twice), failed("replica-read-only", "duplicate parameter"));
     assert_eq!(
         error(&[("maxmemory", "1gb")]),
         failed(
@@ -186,9 +139,7 @@ fn config_set_is_all_or_nothing_with_redis_texts() {
         )
     );
     assert!(!changes.has_changed().unwrap());
-    settings
-        .set(&[("TIMEOUT", "5"), ("maxmemory", "0")])
-        .unwrap();
+    settings.set(&[("TIMEOUT", "5"), ("maxmemory", "0")]).unwrap();
     assert_eq!(settings.load().timeout_s, 5);
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
@@ -197,46 +148,25 @@ fn config_set_is_all_or_nothing_with_redis_texts() {
 #[test]
 fn output_limits_change_class_by_class() {
     let settings = Settings::default();
-    settings
-        .set(&[(
-            "client-output-buffer-limit",
-            "normal 1mb 512kb 3 replica 0 0 0",
-        )])
-        .unwrap();
+    settings.set(&[("client-output-buffer-limit", "normal 1mb 512kb 3 replica 0 0 0")]).unwrap();
     let limits = settings.load().client_output_limits;
     assert_eq!(
         limits.normal,
-        OutputLimit {
-            hard_bytes: 1 << 20,
-            soft_bytes: 512 << 10,
-            soft_seconds: 3
-        }
+        OutputLimit { hard_bytes: 1 << 20, soft_bytes: 512 << 10, soft_seconds: 3 }
     );
-    assert_eq!(
-        (limits.replica.hard_bytes, limits.pubsub.hard_bytes),
-        (0, 32 << 20)
-    );
+    assert_eq!((limits.replica.hard_bytes, limits.pubsub.hard_bytes), (0, 32 << 20));
 }
 
 #[test]
 fn memory_has_redis_units() {
-    let cases = [
-        ("1k", 1000),
-        ("1Kb", 1024),
-        ("3m", 3_000_000),
-        ("1gb", 1 << 30),
-        ("7b", 7),
-    ];
+    let cases = [("1k", 1000), ("1Kb", 1024), ("3m", 3_000_000), ("1gb", 1 << 30), ("7b", 7)];
     for (text, bytes) in cases {
         assert_eq!(parse_memory(text), Some(bytes), "{text}");
     }
     for text in ["", "kb", "1q", "-1", "1.5gb", "99999999999gb"] {
         assert_eq!(parse_memory(text), None, "{text}");
     }
-    assert_eq!(
-        (show_memory(0), show_memory(64 << 20)),
-        ("0".to_owned(), "64mb".to_owned())
-    );
+    assert_eq!((show_memory(0), show_memory(64 << 20)), ("0".to_owned(), "64mb".to_owned()));
 }
 
 #[test]
@@ -252,24 +182,12 @@ fn the_printed_file_can_be_read_and_hides_secrets() {
 
 #[test]
 fn addresses_are_taken_apart() {
-    let settings = from(
-        None,
-        &[],
-        &[("listen", "[::1]:7000"), ("advertise", "db1:70")],
-    )
-    .unwrap();
+    let settings = from(None, &[], &[("listen", "[::1]:7000"), ("advertise", "db1:70")]).unwrap();
     let values = settings.load();
     assert_eq!(values.listen_address(), ("::1".to_owned(), 7000));
     assert_eq!(values.advertise_address(), ("db1".to_owned(), 70));
     assert_eq!(values.peer_listen_address(), ("::1".to_owned(), 17000));
     assert!(from(None, &[], &[("listen", "60000")]).is_err());
     assert!(from(None, &[], &[("listen", "a:60000")]).is_err());
-    assert!(
-        from(
-            None,
-            &[],
-            &[("listen", "a:60000"), ("peer-listen", "a:60001")]
-        )
-        .is_ok()
-    );
+    assert!(from(None, &[], &[("listen", "a:60000"), ("peer-listen", "a:60001")]).is_ok());
 }

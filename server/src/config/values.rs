@@ -109,13 +109,7 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Every variant, in the order of the names.
-    pub const ALL: [Self; 5] = [
-        Self::Error,
-        Self::Warn,
-        Self::Info,
-        Self::Debug,
-        Self::Trace,
-    ];
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
     /// The names, as settings and tracing filters spell them.
     pub const NAMES: [&'static str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -168,20 +162,13 @@ pub struct OutputLimits {
 impl OutputLimits {
     /// The classes with the names that are printed for them, in order.
     pub fn classes(&self) -> [(&'static str, OutputLimit); 3] {
-        [
-            ("normal", self.normal),
-            ("slave", self.replica),
-            ("pubsub", self.pubsub),
-        ]
+        [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)]
     }
 }
 
 /// Every setting's value. The table's docs are the fields' docs.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(
-    missing_docs,
-    reason = "each field is documented by its row of the table"
-)]
+#[allow(missing_docs, reason = "each field is documented by its row of the table")]
 pub struct Values {
     pub listen: String,
     pub advertise: String,
@@ -231,6 +218,54 @@ pub struct Values {
 pub const PEER_PORT_OFFSET: u16 = 10_000;
 
 impl Values {
+    /// Values before the defaults of the table are parsed into them.
+    pub(super) fn blank() -> Values {
+        Values {
+            listen: String::new(),
+            advertise: String::new(),
+            peer_listen: String::new(),
+            data_dir: String::new(),
+            join: String::new(),
+            bootstrap_expect: 0,
+            bootstrap: true,
+            databases: 0,
+            maxclients: 0,
+            timeout_s: 0,
+            tcp_keepalive_s: 0,
+            tcp_backlog: 0,
+            proto_max_bulk_bytes: 0,
+            client_query_buffer_bytes: 0,
+            client_output_limits: OutputLimits::default(),
+            requirepass: String::new(),
+            protected_mode: true,
+            enable_debug_command: DebugCommand::No,
+            slowlog_log_slower_than_us: 0,
+            slowlog_max_len: 0,
+            latency_tracking: true,
+            appendfsync: AppendFsync::Always,
+            follower_reads: FollowerReads::Linearizable,
+            follower_writes: FollowerWrites::Redirect,
+            heartbeat_interval_ms: 0,
+            election_timeout_min_ms: 0,
+            election_timeout_max_ms: 0,
+            group_commit_max_bytes: 0,
+            group_commit_max_commands: 0,
+            group_commit_in_flight: 0,
+            request_hold_ms: 0,
+            log_segment_bytes: 0,
+            log_cache_bytes: 0,
+            log_max_bytes: 0,
+            overlay_bytes: 0,
+            cache_bytes: 0,
+            storage_engine: StorageEngine::Fjall,
+            io_threads: 0,
+            loglevel: LogLevel::Info,
+            log_format: LogFormat::Auto,
+            expire_batch: 0,
+            shutdown_timeout_s: 0,
+        }
+    }
+
     /// Host and port of the client listener.
     pub fn listen_address(&self) -> (String, u16) {
         split_address(&self.listen).unwrap_or_default()
@@ -255,20 +290,14 @@ impl Values {
     /// The client addresses of members to join, in the order given.
     pub fn join_addresses(&self) -> Vec<String> {
         let addresses = self.join.split(',').map(str::trim);
-        addresses
-            .filter(|address| !address.is_empty())
-            .map(str::to_owned)
-            .collect()
+        addresses.filter(|address| !address.is_empty()).map(str::to_owned).collect()
     }
 }
 
 /// Splits `host:port`; the host of an IPv6 address may stand in brackets, which are removed.
 pub fn split_address(address: &str) -> Option<(String, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     (!host.is_empty() && !host.contains(char::is_whitespace))
         .then_some((host.to_owned(), port.parse().ok()?))
 }
