@@ -1,5 +1,6 @@
 //! Arguments of the binary, and what they run.
 
+use crate::cli::demo::{self, DemoArgs};
 use crate::cli::serve;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ struct Cli {
 enum Command {
     /// Start a node (what `kvorum` does without a subcommand).
     Start(StartArgs),
+    Demo(DemoArgs),
 }
 
 /// How to start a node. Settings come from the file, then the environment (`KVORUM_...`), then
@@ -52,6 +54,9 @@ pub(crate) struct StartArgs {
     /// Print all settings with their values and meanings, and exit.
     #[arg(long)]
     pub(crate) print_config: bool,
+    /// Stop, as after SIGTERM, when standard input ends.
+    #[arg(long)]
+    pub(crate) exit_with_stdin: bool,
 }
 
 impl StartArgs {
@@ -70,8 +75,9 @@ impl StartArgs {
             .filter_map(|(name, value)| value.map(|value| (name.to_owned(), value)))
             .collect();
         for pair in &self.set {
-            let (name, value) =
-                pair.split_once('=').ok_or_else(|| format!("--set {pair}: NAME=VALUE is wanted"))?;
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("--set {pair}: NAME=VALUE is wanted"))?;
             settings.push((name.to_owned(), value.to_owned()));
         }
         Ok(settings)
@@ -84,5 +90,6 @@ pub fn run() -> ExitCode {
     match cli.command {
         None => serve::run(&cli.start),
         Some(Command::Start(start)) => serve::run(&start),
+        Some(Command::Demo(demo)) => demo::run(&demo),
     }
 }

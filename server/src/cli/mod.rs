@@ -1,6 +1,8 @@
 //! The command line: one binary, one subcommand for each thing one does with it.
 
 mod args;
+mod demo;
+mod lifeline;
 mod serve;
 mod tracing_setup;
 

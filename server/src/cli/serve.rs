@@ -1,7 +1,7 @@
 //! `kvorum start`: opens the data directory, starts the node, serves until told to stop.
 
 use crate::cli::args::StartArgs;
-use crate::cli::tracing_setup;
+use crate::cli::{lifeline, tracing_setup};
 use crate::config::{AppendFsync, Settings, StorageEngine, Values};
 use crate::net::listener;
 use crate::node_control::Order;
@@ -52,8 +52,13 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
             tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
         }
     };
+    let shutdown = CancellationToken::new();
     let served = runtime.and_then(|runtime| {
-        let served = runtime.block_on(serve(settings));
+        if args.exit_with_stdin {
+            let wait = Duration::from_secs(settings.load().shutdown_timeout_s);
+            lifeline::watch(shutdown.clone(), wait, EXIT_BROKEN)?;
+        }
+        let served = runtime.block_on(serve(settings, shutdown));
         runtime.shutdown_timeout(Duration::from_millis(200));
         served
     });
@@ -67,7 +72,7 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
 }
 
 #[expect(clippy::print_stderr, reason = "the command line speaks to people")]
-fn fail(why: &str) -> ExitCode {
+pub(crate) fn fail(why: &str) -> ExitCode {
     eprintln!("kvorum: {why}");
     ExitCode::FAILURE
 }
@@ -77,7 +82,7 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-async fn serve(settings: Arc<Settings>) -> io::Result<()> {
+async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Result<()> {
     let values = settings.load().clone();
     let dir = Path::new(&values.data_dir);
     std::fs::create_dir_all(dir)
@@ -95,7 +100,7 @@ async fn serve(settings: Arc<Settings>) -> io::Result<()> {
     let (identity_, machine, files, own) = started;
     let node = Node::start(settings.clone(), identity_, machine, files, own).await?;
     let bootstrap = Arc::new(Bootstrap::new(&settings, identity.clone()));
-    let (stop, shutdown) = (CancellationToken::new(), CancellationToken::new());
+    let stop = CancellationToken::new();
     let server = Arc::new(Server::new(
         settings.clone(),
         node.clone(),
