@@ -27,18 +27,11 @@ fn names_are_lower_case_and_each_is_found() {
     let mut names = BTreeSet::new();
     each(|name, spec| {
         assert!(names.insert(name.to_owned()), "{name} is there twice");
-        assert!(
-            !spec.name.is_empty() && spec.name == spec.name.to_ascii_lowercase(),
-            "{name}"
-        );
+        assert!(!spec.name.is_empty() && spec.name == spec.name.to_ascii_lowercase(), "{name}");
     });
     for spec in super::all() {
         let found = super::lookup(spec.name.to_ascii_uppercase().as_bytes());
-        assert!(
-            found.is_some_and(|found| std::ptr::eq(found, spec)),
-            "{}",
-            spec.name
-        );
+        assert!(found.is_some_and(|found| std::ptr::eq(found, spec)), "{}", spec.name);
     }
 }
 
@@ -47,10 +40,7 @@ fn summaries_are_sentences() {
     each(|name, spec| {
         let first = spec.summary.chars().next();
         assert!(first.is_some_and(char::is_uppercase), "{name}");
-        assert!(
-            spec.summary.ends_with('.') && !spec.summary.contains('\n'),
-            "{name}"
-        );
+        assert!(spec.summary.ends_with('.') && !spec.summary.contains('\n'), "{name}");
     });
 }
 
@@ -69,11 +59,7 @@ fn words_of(syntax: &str) -> usize {
 fn arity_agrees_with_syntax() {
     each(|name, spec| {
         let words: Vec<_> = name.split('|').map(str::to_ascii_uppercase).collect();
-        assert!(
-            spec.syntax.starts_with(&words.join(" ")),
-            "{name}: {}",
-            spec.syntax
-        );
+        assert!(spec.syntax.starts_with(&words.join(" ")), "{name}: {}", spec.syntax);
         let least = words_of(spec.syntax);
         let (optional, choice) = (spec.syntax.contains('['), spec.syntax.contains('<'));
         let agrees = match spec.arity {
@@ -96,24 +82,17 @@ fn keys_are_arguments_that_every_request_has() {
         };
         if let Keys::Range { first, last, step } = spec.keys {
             assert!((1..least).contains(&first) && step > 0, "{name}");
-            assert!(
-                last < least as isize && (last < 0 || last >= first as isize),
-                "{name}"
-            );
+            assert!(last < least as isize && (last < 0 || last >= first as isize), "{name}");
         }
         let request = Request::from_parts(&vec!["x"; least]);
-        spec.keys
-            .positions(&request, |position| assert!(position < least, "{name}"));
+        spec.keys.positions(&request, |position| assert!(position < least, "{name}"));
     });
 }
 
 #[test]
 fn flags_agree_with_what_a_command_does() {
     each(|name, spec| {
-        let (write, read) = (
-            spec.flags.has(Flags::WRITE),
-            spec.flags.has(Flags::READONLY),
-        );
+        let (write, read) = (spec.flags.has(Flags::WRITE), spec.flags.has(Flags::READONLY));
         assert!(!(write && read), "{name}");
         match spec.run {
             Run::Write { .. } => assert!(write, "{name}"),
@@ -126,12 +105,7 @@ fn flags_agree_with_what_a_command_does() {
 
 /// Commands that Redis 7.0.15 does not have.
 fn is_ours(name: &str, spec: &CommandSpec) -> bool {
-    const LATER: [&str; 4] = [
-        "client|setinfo",
-        "client|capa",
-        "client|no-touch",
-        "waitaof",
-    ];
+    const LATER: [&str; 4] = ["client|setinfo", "client|capa", "client|no-touch", "waitaof"];
     spec.group == Group::Raft || LATER.contains(&name)
 }
 
@@ -158,10 +132,7 @@ const FLAG_NAMES: [(&str, Flags); 18] = [
 
 /// A declaration as COMMAND INFO would show it, in one line.
 fn described(name: &str, spec: &CommandSpec) -> String {
-    let set = FLAG_NAMES
-        .iter()
-        .filter(|(_, flag)| spec.flags.has(*flag))
-        .map(|(name, _)| *name);
+    let set = FLAG_NAMES.iter().filter(|(_, flag)| spec.flags.has(*flag)).map(|(name, _)| *name);
     let flags: BTreeSet<_> = set.collect();
     let categories: BTreeSet<_> = acl_categories(spec).into_iter().collect();
     let (arity, keys) = (spec.arity.as_redis(), spec.keys.printed());
@@ -186,14 +157,17 @@ fn declarations_are_those_of_redis() {
 
 /// A redis-server of this test's own.
 struct Redis {
-    process: Child,
     connection: BufReader<TcpStream>,
+    _process: Process,
 }
 
-impl Drop for Redis {
+/// A process that ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
-        self.process.kill().expect("it was started here");
-        self.process.wait().expect("it was started here");
+        self.0.kill().expect("it was started here");
+        self.0.wait().expect("it was started here");
     }
 }
 
@@ -214,11 +188,11 @@ impl Value {
     }
 
     fn texts(&self) -> BTreeSet<&str> {
-        let text = |value| match value {
-            &Value::Text(ref text) => text.as_str(),
+        let texts = self.list().iter().map(|value| match value {
+            Value::Text(text) => text.as_str(),
             other => panic!("{other:?} is no text"),
-        };
-        self.list().iter().map(text).collect()
+        });
+        texts.collect()
     }
 
     fn number(&self) -> i64 {
@@ -235,27 +209,15 @@ impl Redis {
         let address = any_port.local_addr().expect("it is bound");
         drop(any_port);
         let port = address.port().to_string();
-        let process = Command::new(program)
-            .args([
-                "--port",
-                &port,
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--daemonize",
-                "no",
-            ])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("KVORUM_REDIS_SERVER names a redis-server");
+        let mut command = Command::new(program);
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
+        let started = command.stdout(Stdio::null()).spawn();
+        let process = Process(started.expect("KVORUM_REDIS_SERVER names a redis-server"));
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Ok(stream) = TcpStream::connect(address) {
-                return Redis {
-                    process,
-                    connection: BufReader::new(stream),
-                };
+                let connection = BufReader::new(stream);
+                return Redis { connection, _process: process };
             }
             assert!(Instant::now() < deadline, "redis-server does not listen");
             std::thread::sleep(Duration::from_millis(20));
@@ -264,10 +226,7 @@ impl Redis {
 
     fn described(&mut self, name: &str) -> String {
         let request = format!("COMMAND INFO {name}\r\n");
-        self.connection
-            .get_mut()
-            .write_all(request.as_bytes())
-            .expect("redis-server listens");
+        self.connection.get_mut().write_all(request.as_bytes()).expect("redis-server listens");
         let reply = self.reply();
         let [Value::List(info)] = reply.list() else {
             return format!("{name} is not there");
@@ -275,17 +234,12 @@ impl Redis {
         let arity = info[1].number();
         let (first, last, step) = (info[3].number(), info[4].number(), info[5].number());
         let (flags, categories) = (info[2].texts(), info[6].texts());
-        format!(
-            "{name} {arity} {flags:?} {:?} {categories:?}",
-            (first, last, step)
-        )
+        format!("{name} {arity} {flags:?} {:?} {categories:?}", (first, last, step))
     }
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.connection
-            .read_line(&mut line)
-            .expect("redis-server answers");
+        self.connection.read_line(&mut line).expect("redis-server answers");
         line.trim_end().to_owned()
     }
 
@@ -299,9 +253,7 @@ impl Redis {
             "*" => Value::List((0..number()).map(|_| self.reply()).collect()),
             "$" => {
                 let mut text = vec![0; usize::try_from(number() + 2).unwrap_or(0)];
-                self.connection
-                    .read_exact(&mut text)
-                    .expect("redis-server answers");
+                self.connection.read_exact(&mut text).expect("redis-server answers");
                 text.truncate(text.len().saturating_sub(2));
                 Value::Text(String::from_utf8(text).expect("UTF-8"))
             }
