@@ -116,8 +116,6 @@ pub struct Metrics {
     pub read_barrier_reads: Counter,
     /// Clients waiting in WAIT or behind CLIENT PAUSE.
     pub blocked_clients: Gauge,
-    /// Requests forwarded to the leader whose answer is due.
-    pub forwards_outstanding: Gauge,
     commands: Vec<CommandMetrics>,
     errors: Mutex<BTreeMap<String, u64>>,
     rates: Mutex<Rates>,
@@ -169,7 +167,6 @@ impl Default for Metrics {
             read_barriers: Counter::default(),
             read_barrier_reads: Counter::default(),
             blocked_clients: Gauge::default(),
-            forwards_outstanding: Gauge::default(),
             commands: std::iter::repeat_with(CommandMetrics::default)
                 .take(numbering::count())
                 .collect(),

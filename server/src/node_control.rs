@@ -95,9 +95,7 @@ pub trait NodeControl: Send + Sync {
     /// Milliseconds since 1970 of the last moment the state became durable.
     fn last_save_ms(&self) -> u64;
     /// Figures of the Raft group that only INFO prints.
-    fn raft_figures(&self) -> RaftFigures {
-        RaftFigures::default()
-    }
+    fn raft_figures(&self) -> RaftFigures;
     /// The time.
     fn clock(&self) -> &dyn Clock {
         &SystemClock

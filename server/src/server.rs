@@ -10,7 +10,7 @@ use crate::raft::node::Node;
 use crate::random::random_u64;
 use crate::slowlog::SlowLog;
 use crate::state_machine::AppliedState;
-use crate::status::{ClusterStatus, Role};
+use crate::status::{ClusterStatus, RaftFigures, Role};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
@@ -102,6 +102,8 @@ impl Server {
             let machine = &self.node.shared.machine;
             let expired = machine.expired_keys.swap(0, Ordering::Relaxed);
             self.metrics.expired_keys.add(expired);
+            let rounds = self.node.shared.counters.read_rounds.swap(0, Ordering::Relaxed);
+            self.metrics.read_barriers.add(rounds);
             let index = machine.engine.durable_index();
             if index != durable {
                 durable = index;
@@ -153,6 +155,10 @@ impl NodeControl for Server {
 
     fn last_save_ms(&self) -> u64 {
         self.last_save.load(Ordering::Relaxed)
+    }
+
+    fn raft_figures(&self) -> RaftFigures {
+        self.node.figures()
     }
 
     fn order(&self, order: Order) -> BoxFuture<'_, OrderResult> {

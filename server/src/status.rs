@@ -157,6 +157,8 @@ pub struct RaftFigures {
     pub group_commit_p50: u64,
     /// 99th percentile of the commands in an entry.
     pub group_commit_p99: u64,
+    /// Requests forwarded to the leader whose answer is due.
+    pub forwards_outstanding: u64,
     /// Times a proposal had to wait because the state store had no room.
     pub throttled: u64,
 }

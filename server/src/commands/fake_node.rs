@@ -171,6 +171,9 @@ impl NodeControl for FakeNode {
     fn clock(&self) -> &dyn Clock {
         &self.clock
     }
+    fn raft_figures(&self) -> crate::status::RaftFigures {
+        crate::status::RaftFigures::default()
+    }
     fn order(&self, order: Order) -> BoxFuture<'_, OrderResult> {
         self.orders.lock().push(order);
         std::future::ready(Ok(OrderDone::Ok)).boxed()

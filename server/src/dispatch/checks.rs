@@ -17,22 +17,20 @@ pub(super) fn check(
     session: &mut Session,
     request: Request,
 ) -> Result<Checked, Reply> {
-    let known = find(&request).and_then(|spec| {
-        session.client.note_command(spec, crate::clock::unix_ms());
-        arity(spec, &request)?;
-        Ok(spec)
-    });
-    let spec = match known {
+    let spec = match find(&request) {
         Ok(spec) => spec,
         Err(reply) => return Err(refuse(server, session, None, reply)),
     };
-    let allowed = authenticated(session, spec)
+    session.client.note_command(spec, crate::clock::unix_ms());
+    let allowed = arity(spec, &request)
+        .and_then(|()| authenticated(session, spec))
         .and_then(|()| serving(server, spec))
         .and_then(|()| in_multi(session, spec));
     if let Err(reply) = allowed {
         return Err(refuse(server, session, Some(spec), reply));
     }
-    if server.clients.has_monitors() && !spec.flags.has(Flags::SKIP_MONITOR) && spec.name != "exec" {
+    let shown = !spec.flags.has(Flags::SKIP_MONITOR) && !spec.flags.has(Flags::ADMIN);
+    if server.clients.has_monitors() && shown {
         let unix_us = crate::clock::Clock::unix_us(&crate::clock::SystemClock);
         let address = &session.client.address;
         server.clients.monitor_feed(unix_us, session.database, address, &request);
@@ -56,10 +54,18 @@ fn refuse(
     if let Some(spec) = spec {
         server.metrics.record_rejected(spec);
     }
-    if let Some(multi) = &mut session.multi {
-        multi.refused = true;
+    let Some(multi) = &mut session.multi else { return reply };
+    multi.refused = true;
+    match (spec, &reply) {
+        (Some(spec), Reply::Error(why)) if spec.name == "exec" => {
+            // As in Redis, an EXEC that is refused ends the block and says why.
+            let why = why.strip_prefix("ERR ").unwrap_or(why);
+            let reply = format!("EXECABORT Transaction discarded because of: {why}");
+            session.end_multi();
+            Reply::error(reply)
+        }
+        _ => reply,
     }
-    reply
 }
 
 /// The command or subcommand that a request names.
@@ -86,16 +92,20 @@ fn unknown_command(request: &Request) -> Reply {
         if args.len() >= 128 {
             break;
         }
-        let shown = &arg[..arg.len().min(128 - args.len())];
-        args.push_str(&format!("'{}' ", String::from_utf8_lossy(shown)));
+        args.push_str(&format!("'{}' ", shown(arg, 128 - args.len())));
     }
-    let name = request.arg(0);
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    let name = shown(request.arg(0), 128);
     Reply::error(format!("ERR unknown command '{name}', with args beginning with: {args}"))
 }
 
+/// The beginning of an argument as Redis prints it: up to a NUL byte, `bytes_max` at most.
+fn shown(arg: &[u8], bytes_max: usize) -> std::borrow::Cow<'_, str> {
+    let end = memchr::memchr(0, arg).unwrap_or(arg.len()).min(bytes_max);
+    String::from_utf8_lossy(&arg[..end])
+}
+
 fn unknown_subcommand(spec: &CommandSpec, name: &[u8]) -> Reply {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    let name = shown(name, 128);
     let container = spec.name.to_uppercase();
     Reply::error(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
 }

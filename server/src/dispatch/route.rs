@@ -164,7 +164,7 @@ pub(super) async fn current_view(server: &Server, session: &Session) -> Result<V
     let ready = if stale {
         server.node.wait_applied(session.last_write_index, READ_INDEX_ANSWER_WAIT).await
     } else {
-        server.metrics.read_barriers.increment();
+        server.metrics.read_barrier_reads.increment();
         server.node.read_barrier().await.map(|_| ())
     };
     ready.map_err(Reply::from)?;

@@ -43,12 +43,22 @@ pub(super) async fn watch(server: &Arc<Server>, session: &mut Session, request: 
 pub(super) async fn exec(server: &Arc<Server>, session: &mut Session) -> Reply {
     let Some(multi) = session.multi.take() else { return Reply::error("ERR EXEC without MULTI") };
     let watched = std::mem::take(&mut session.watched);
-    session.client.multi_commands.store(-1, Relaxed);
-    session.client.multi_bytes.store(0, Relaxed);
-    session.client.watched_keys.store(0, Relaxed);
-    if multi.refused {
-        return Reply::error("EXECABORT Transaction discarded because of previous errors.");
-    }
+    let reply = if multi.refused {
+        Reply::error("EXECABORT Transaction discarded because of previous errors.")
+    } else {
+        execute(server, session, multi, watched).await
+    };
+    // Only now: the commands of the block still count as inside it.
+    session.end_multi();
+    reply
+}
+
+async fn execute(
+    server: &Arc<Server>,
+    session: &mut Session,
+    multi: MultiBlock,
+    watched: Vec<Watched>,
+) -> Reply {
     let block = Block::new(session.database, multi);
     let data = if block.writes {
         replicate(server, session, watched, block.commands()).await

@@ -1,12 +1,13 @@
 //! One client's connection: reads all it can, executes the pipeline, writes the replies at once.
 
-use crate::clients::MonitorFeed;
+use crate::clients::{Client, MonitorFeed};
 use crate::dispatch;
 use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES};
 use crate::net::outgoing::Outgoing;
 use crate::server::Server;
 use crate::session::Session;
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use protocol::{ProtocolError, Request, ScanLimits, Scanner};
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
@@ -56,6 +57,19 @@ struct Connection {
     monitor: Option<MonitorFeed>,
 }
 
+/// Returns when the client has hung up while it waits in WAIT or the like. A client that only
+/// stopped sending still gets the replies to what it sent.
+async fn left_while_blocked(read: &OwnedReadHalf, client: &Client) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let ready = read.ready(Interest::READABLE).now_or_never();
+        let hung_up = matches!(ready, Some(Ok(ready)) if ready.is_read_closed());
+        if hung_up && client.is_blocked.load(Relaxed) {
+            return;
+        }
+    }
+}
+
 /// What woke a connection that waited.
 enum Event {
     Bytes(usize),
@@ -71,8 +85,14 @@ impl Connection {
             let broken = self.scan(&mut requests);
             if !requests.is_empty() {
                 let batch = requests.drain(..);
-                dispatch::execute(&self.server, &mut self.session, batch, &mut self.outgoing)
-                    .await?;
+                let client = self.session.client.clone();
+                let executed =
+                    dispatch::execute(&self.server, &mut self.session, batch, &mut self.outgoing);
+                tokio::select! {
+                    biased;
+                    executed = executed => executed?,
+                    () = left_while_blocked(&self.read, &client) => return Ok(()),
+                }
                 if self.session.closing {
                     return self.outgoing.flush(&self.session).await;
                 }

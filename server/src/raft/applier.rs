@@ -43,6 +43,12 @@ pub(crate) struct Machine {
     /// Snapshots built, and received, since the start.
     pub(crate) snapshots_created: AtomicU64,
     pub(crate) snapshots_received: AtomicU64,
+    /// Times an entry waited because the store had no room.
+    pub(crate) throttled: AtomicU64,
+    /// The last snapshot built or installed.
+    pub(crate) last_snapshot: Mutex<LastSnapshot>,
+    /// Whether a snapshot is being built now.
+    pub(crate) snapshot_building: AtomicBool,
     /// Whether a snapshot is being received now.
     pub(crate) snapshot_receiving: AtomicBool,
 }
@@ -61,6 +67,9 @@ impl Machine {
             expired_keys: AtomicU64::new(0),
             snapshots_created: AtomicU64::new(0),
             snapshots_received: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
+            last_snapshot: Mutex::default(),
+            snapshot_building: AtomicBool::new(false),
             snapshot_receiving: AtomicBool::new(false),
         }))
     }
@@ -73,6 +82,12 @@ impl Machine {
     /// Follows what is applied.
     pub(crate) fn watch_applied(&self) -> watch::Receiver<AppliedState> {
         self.applied.subscribe()
+    }
+
+    /// Notes a snapshot that was built or installed.
+    pub(crate) fn note_snapshot(&self, term: u64, bytes: u64) {
+        let unix_ms = crate::clock::unix_ms();
+        *self.last_snapshot.lock() = LastSnapshot { term, bytes, unix_ms };
     }
 
     /// Applies one entry in one batch.
@@ -144,6 +159,17 @@ impl Machine {
     }
 }
 
+/// The last snapshot of a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LastSnapshot {
+    /// Term of its last entry.
+    pub(crate) term: u64,
+    /// Its size: received, or of the tables it was made durable in.
+    pub(crate) bytes: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) unix_ms: u64,
+}
+
 /// The log id of what was applied last.
 fn last_log_id(state: &AppliedState) -> Option<LogId> {
     (state.log_index > 0).then(|| log_id(state.term, state.log_index - 1))
@@ -194,6 +220,7 @@ impl Applier {
         if self.machine.engine.has_room() {
             return Ok(());
         }
+        self.machine.throttled.fetch_add(1, Ordering::Relaxed);
         let engine = self.machine.engine.clone();
         crate::tasks::blocking(move || engine.wait_for_room()).await.map_err(io::Error::other)
     }
@@ -275,17 +302,29 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let machine = self.machine.clone();
         crate::tasks::blocking(move || {
-            let snapshot = machine.view().map_err(io::Error::other)?;
-            let needed = snapshot.meta.last_log_id.as_ref().map_or(0, store_index);
-            let durable = machine.engine.flush().map_err(io::Error::other)?;
-            if durable < needed {
-                let why = format!("state is durable up to {durable}, not up to {needed}");
-                return Err(io::Error::other(why));
-            }
-            machine.snapshots_created.fetch_add(1, Ordering::Relaxed);
-            Ok(snapshot)
+            machine.snapshot_building.store(true, Ordering::Relaxed);
+            let built = machine.build();
+            machine.snapshot_building.store(false, Ordering::Relaxed);
+            built
         })
         .await
+    }
+}
+
+impl Machine {
+    /// A view of the state, made durable.
+    fn build(&self) -> io::Result<Snapshot> {
+        let snapshot = self.view().map_err(io::Error::other)?;
+        let last = snapshot.meta.last_log_id.as_ref();
+        let needed = last.map_or(0, store_index);
+        let durable = self.engine.flush().map_err(io::Error::other)?;
+        if durable < needed {
+            let why = format!("state is durable up to {durable}, not up to {needed}");
+            return Err(io::Error::other(why));
+        }
+        self.note_snapshot(last.map_or(0, term_of), self.engine.stats().disk_bytes);
+        self.snapshots_created.fetch_add(1, Ordering::Relaxed);
+        Ok(snapshot)
     }
 }
 

@@ -259,7 +259,8 @@ impl Bootstrap {
 
     fn link(&self, node: &Node, other: &Introduction) -> PeerLink {
         let (peer, shard) = (other.address.peer.clone(), node.shared.machine.shard);
-        PeerLink::new(peer, other.node_id, shard, self.identity.clone())
+        let peers = node.shared.peers.clone();
+        PeerLink::new(peer, other.node_id, shard, self.identity.clone(), peers)
     }
 
     /// Answers the requests of this module.

@@ -34,8 +34,9 @@ pub(crate) struct PeerNetworkFactory {
 impl PeerNetworkFactory {
     fn client(&self, target: u64, address: &NodeAddress) -> PeerNetwork {
         let identity = self.identity.clone();
-        let link = PeerLink::new(address.peer.clone(), target, self.shard, identity);
-        PeerNetwork { target, link: Arc::new(link), peers: self.peers.clone() }
+        let peers = self.peers.clone();
+        let link = PeerLink::new(address.peer.clone(), target, self.shard, identity, peers.clone());
+        PeerNetwork { target, link: Arc::new(link), peers }
     }
 }
 

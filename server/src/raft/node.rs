@@ -48,6 +48,10 @@ pub(crate) enum Leadership {
 pub(crate) struct NodeCounters {
     pub(crate) forwarded: AtomicU64,
     pub(crate) forwarded_failed: AtomicU64,
+    /// Forwarded requests whose answer is due.
+    pub(crate) forwarding: AtomicU64,
+    /// Rounds of the read barrier.
+    pub(crate) read_rounds: AtomicU64,
     pub(crate) append_requests: AtomicU64,
     pub(crate) elections_started: AtomicU64,
     pub(crate) leader_changes: AtomicU64,
@@ -74,7 +78,7 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) shared: Arc<Shared>,
-    local: Groups,
+    pub(crate) local: Groups,
     remote: Groups,
     barrier: Barrier,
 }
@@ -241,7 +245,8 @@ impl Shared {
             Some((known, link)) if *known == address.peer => link.clone(),
             _ => {
                 let (peer, identity) = (address.peer.clone(), self.identity.clone());
-                let link = Arc::new(PeerLink::new(peer, id, self.machine.shard, identity));
+                let (shard, peers) = (self.machine.shard, self.peers.clone());
+                let link = Arc::new(PeerLink::new(peer, id, shard, identity, peers));
                 links.insert(id, (address.peer.clone(), link.clone()));
                 link
             }
@@ -265,6 +270,7 @@ impl Shared {
 
 /// One round of the read barrier.
 async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
+    shared.counters.read_rounds.fetch_add(1, Ordering::Relaxed);
     match shared.leadership() {
         Leadership::Here => {
             let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
@@ -288,6 +294,7 @@ async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
 async fn forward(shared: Arc<Shared>, group: Group) {
     let count = u64::from(group.count);
     shared.counters.forwarded.fetch_add(count, Ordering::Relaxed);
+    shared.counters.forwarding.fetch_add(count, Ordering::Relaxed);
     let outcome = match shared.leadership() {
         Leadership::At(id, address) => {
             let request = ForwardRequest::gather(&group);
@@ -307,6 +314,7 @@ async fn forward(shared: Arc<Shared>, group: Group) {
         }
         Leadership::Here | Leadership::Unknown => Err(ReplicationError::NotLeader),
     };
+    shared.counters.forwarding.fetch_sub(count, Ordering::Relaxed);
     if outcome.is_err() {
         shared.counters.forwarded_failed.fetch_add(count, Ordering::Relaxed);
     }

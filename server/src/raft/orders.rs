@@ -208,7 +208,8 @@ impl Node {
             return Err(format!("node {id} is the member at {address}; remove it first").into());
         }
         let (peer, shard) = (node.address.peer.clone(), self.shared.machine.shard);
-        let link = PeerLink::new(peer, node.node_id, shard, self.shared.identity.clone());
+        let (identity, peers) = (self.shared.identity.clone(), self.shared.peers.clone());
+        let link = PeerLink::new(peer, node.node_id, shard, identity, peers);
         let invited = link.call(Kind::Invite, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await;
         invited.map_err(|error| format!("node {} cannot be invited: {error}", node.node_id))?;
         tracing::info!(node = node.node_id, address = %node.address, "adding a learner");

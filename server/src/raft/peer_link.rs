@@ -8,6 +8,7 @@
 use crate::limits::{PEER_CONNECT_WAIT, PEER_WRITE_BATCH_BYTES};
 use crate::raft::frame::{Frame, FrameCodec, Kind};
 use crate::raft::identity::Identity;
+use crate::raft::peers::Peers;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -44,14 +45,21 @@ pub(crate) struct PeerLink {
     target: u64,
     shard: u16,
     identity: Arc<Identity>,
+    peers: Arc<Peers>,
     connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
 }
 
 impl PeerLink {
     /// A link to the peer listener at `address`, for node `target` (0: whoever listens there).
-    pub(crate) fn new(address: String, target: u64, shard: u16, identity: Arc<Identity>) -> Self {
+    pub(crate) fn new(
+        address: String,
+        target: u64,
+        shard: u16,
+        identity: Arc<Identity>,
+        peers: Arc<Peers>,
+    ) -> Self {
         let connection = tokio::sync::Mutex::new(None);
-        Self { address, target, shard, identity, connection }
+        Self { address, target, shard, identity, peers, connection }
     }
 
     /// Sends a request and waits for its answer.
@@ -85,6 +93,7 @@ pub(crate) struct Connection {
     shard: u16,
     target: u64,
     identity: Arc<Identity>,
+    peers: Arc<Peers>,
     reader: tokio::task::JoinHandle<()>,
 }
 
@@ -109,6 +118,7 @@ impl Connection {
             shard: link.shard,
             target: link.target,
             identity: link.identity.clone(),
+            peers: link.peers.clone(),
             reader,
         }
     }
@@ -137,6 +147,7 @@ impl Connection {
         };
         let (shard, from, to) = (self.shard, state.node_id, self.target);
         let frame = Frame { kind, shard, cluster_id, from, to, request_id, payload };
+        self.peers.sent.fetch_add(1, Ordering::Relaxed);
         self.frames
             .send(frame)
             .map_err(|_| CallError::NotSent("connection closed".to_owned()))?;

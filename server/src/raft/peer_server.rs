@@ -85,6 +85,8 @@ impl PeerServer {
             match frame {
                 Ok(frame) => connection.take(frame, &remote).await,
                 Err(error) => {
+                    let peers = &connection.server.node.shared.peers;
+                    peers.refused.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%remote, %error, "peer connection refused");
                     return;
                 }
@@ -108,16 +110,21 @@ struct Incoming {
     vote: Vote,
     meta: SnapshotMeta,
     sink: Box<dyn SnapshotSink>,
+    /// Received so far.
+    bytes: u64,
 }
 
 impl Connection {
     async fn take(&mut self, frame: Frame, remote: &str) {
+        let peers = self.server.node.shared.peers.clone();
+        peers.received.fetch_add(1, Ordering::Relaxed);
         if let Err(why) = self.check(&frame) {
+            peers.refused.fetch_add(1, Ordering::Relaxed);
             let (from, kind) = (frame.from, frame.kind);
             tracing::warn!(%remote, from, ?kind, why, "refused peer");
             return self.answer(&frame, Err(why)).await;
         }
-        self.server.node.shared.peers.heard(frame.from);
+        peers.heard(frame.from);
         match frame.kind {
             Kind::AppendStream => self.append(frame).await,
             Kind::SnapshotBegin | Kind::SnapshotChunk | Kind::SnapshotEnd => {
@@ -177,6 +184,10 @@ impl Connection {
             Ok(request) => request,
             Err(error) => return self.answer(&frame, Err(error.to_string())).await,
         };
+        if !request.entries.is_empty() {
+            let peers = &self.server.node.shared.peers;
+            peers.appends_with_entries.fetch_add(1, Ordering::Relaxed);
+        }
         let mut undelivered = Some((head_of(frame), request));
         if let Some(appends) = &self.appends
             && let Some(item) = undelivered.take()
@@ -210,30 +221,34 @@ impl Connection {
                 let sink = sink.map_err(io::Error::other)?;
                 shared.machine.snapshot_receiving.store(true, Ordering::Relaxed);
                 tracing::info!(log_index = ?meta.last_log_id, "receiving a snapshot");
-                *self.snapshot.lock() = Some(Incoming { vote, meta, sink });
+                *self.snapshot.lock() = Some(Incoming { vote, meta, sink, bytes: 0 });
                 Ok(Bytes::new())
             }
             Kind::SnapshotChunk => {
+                shared.peers.snapshot_pieces.fetch_add(1, Ordering::Relaxed);
+                let bytes = payload.len() as u64;
                 let incoming = self.snapshot.lock().take();
                 let mut incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
-                let (written, incoming) = crate::tasks::blocking(move || {
+                let (written, mut incoming) = crate::tasks::blocking(move || {
                     let written = incoming.sink.write_chunk(payload);
                     (written, incoming)
                 })
                 .await;
                 written.map_err(io::Error::other)?;
+                incoming.bytes += bytes;
                 *self.snapshot.lock() = Some(incoming);
                 Ok(Bytes::new())
             }
             _ => {
                 let incoming = self.snapshot.lock().take();
                 let incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
-                let (vote, meta) = (incoming.vote, incoming.meta);
+                let (vote, meta, bytes) = (incoming.vote, incoming.meta, incoming.bytes);
                 let log_index = meta.last_log_id;
                 let data = SnapshotData::Received(incoming.sink);
                 let installed = shared.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: data });
                 let response = installed.await.map_err(io::Error::other)?;
                 shared.machine.snapshot_receiving.store(false, Ordering::Relaxed);
+                shared.machine.note_snapshot(log_index.as_ref().map_or(0, term_of), bytes);
                 tracing::info!(?log_index, "snapshot installed");
                 Ok(response.to_bytes())
             }

@@ -22,6 +22,16 @@ pub(crate) struct Peers {
     figures: Mutex<BTreeMap<u64, PeerFigures>>,
     snapshots_sent: AtomicU64,
     snapshot_bytes_sent: AtomicU64,
+    /// Messages sent to peers since the start.
+    pub(crate) sent: AtomicU64,
+    /// Messages received from peers since the start.
+    pub(crate) received: AtomicU64,
+    /// Messages and connections of peers refused since the start.
+    pub(crate) refused: AtomicU64,
+    /// Append requests received that carried entries.
+    pub(crate) appends_with_entries: AtomicU64,
+    /// Pieces of snapshots received.
+    pub(crate) snapshot_pieces: AtomicU64,
 }
 
 impl Peers {

@@ -12,7 +12,9 @@ use crate::raft::responder::Reply as Responder;
 use crate::raft::types::{Proposal, Raft, WriteResult};
 use crate::state_machine::{Entry, EntryHeader};
 use bytes::Bytes;
+use hdrhistogram::Histogram;
 use openraft::errors::ClientWriteError;
+use parking_lot::Mutex;
 use protocol::Reply;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,12 +67,37 @@ pub(crate) struct GroupFigures {
     pub(crate) groups: AtomicU64,
     pub(crate) commands: AtomicU64,
     pub(crate) largest: AtomicU64,
+    sizes: Mutex<Option<Histogram<u64>>>,
+}
+
+impl GroupFigures {
+    fn record(&self, count: u32) {
+        let count = u64::from(count);
+        self.groups.fetch_add(1, Ordering::Relaxed);
+        self.commands.fetch_add(count, Ordering::Relaxed);
+        self.largest.fetch_max(count, Ordering::Relaxed);
+        let mut sizes = self.sizes.lock();
+        if sizes.is_none() {
+            // Two digits: between 1 and more than fits an entry. The bounds are valid.
+            *sizes = Histogram::new_with_bounds(1, 1 << 24, 2).ok();
+        }
+        if let Some(sizes) = sizes.as_mut() {
+            sizes.saturating_record(count);
+        }
+    }
+
+    /// Commands in an entry, at this percentile.
+    pub(crate) fn percentile(&self, percent: f64) -> u64 {
+        self.sizes.lock().as_ref().map_or(0, |sizes| sizes.value_at_percentile(percent))
+    }
 }
 
 /// The receiving end of a group loop.
 #[derive(Clone)]
 pub(crate) struct Groups {
     queue: mpsc::Sender<Submission>,
+    in_flight: Arc<Semaphore>,
+    in_flight_max: usize,
 }
 
 impl Groups {
@@ -85,8 +112,21 @@ impl Groups {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let (queue, submissions) = mpsc::channel(SUBMISSIONS_QUEUED_MAX);
-        crate::tasks::spawn(run(settings, figures, submissions, send));
-        Groups { queue }
+        let in_flight_max = settings.load().group_commit_in_flight as usize;
+        let in_flight = Arc::new(Semaphore::new(in_flight_max));
+        let groups = Groups { queue, in_flight: in_flight.clone(), in_flight_max };
+        crate::tasks::spawn(run(settings, figures, submissions, in_flight, send));
+        groups
+    }
+
+    /// Submissions that wait to be gathered.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Groups whose outcome is due.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight_max - self.in_flight.available_permits()
     }
 
     /// Submits operations and waits for their outcome.
@@ -108,13 +148,12 @@ async fn run<F, Fut>(
     settings: Arc<Settings>,
     figures: Arc<GroupFigures>,
     mut submissions: mpsc::Receiver<Submission>,
+    in_flight: Arc<Semaphore>,
     send: F,
 ) where
     F: Fn(Group) -> Fut,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let in_flight_max = settings.load().group_commit_in_flight as usize;
-    let in_flight = Arc::new(Semaphore::new(in_flight_max));
     while let Some(first) = submissions.recv().await {
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         let values = settings.load();
@@ -132,9 +171,7 @@ async fn run<F, Fut>(
             group.bytes += next.operations.len();
             group.submissions.push(next);
         }
-        figures.groups.fetch_add(1, Ordering::Relaxed);
-        figures.commands.fetch_add(u64::from(group.count), Ordering::Relaxed);
-        figures.largest.fetch_max(u64::from(group.count), Ordering::Relaxed);
+        figures.record(group.count);
         crate::tasks::spawn(send(group));
     }
 }

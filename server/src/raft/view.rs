@@ -2,7 +2,7 @@
 
 use crate::raft::node::Node;
 use crate::raft::types::NodeAddress;
-use crate::status::{ClusterStatus, Member, Role};
+use crate::status::{ClusterStatus, Member, RaftFigures, Role};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use std::sync::atomic::Ordering::Relaxed;
@@ -60,6 +60,31 @@ impl Node {
             commands_proposed: shared.figures.commands.load(Relaxed),
             group_commit_max: shared.figures.largest.load(Relaxed),
             append_requests_received: shared.counters.append_requests.load(Relaxed),
+        }
+    }
+
+    /// Figures that only INFO prints.
+    pub(crate) fn figures(&self) -> RaftFigures {
+        let (shared, machine) = (&self.shared, &self.shared.machine);
+        let snapshot = *machine.last_snapshot.lock();
+        let (_, last) = shared.log.state();
+        RaftFigures {
+            last_log_term: last.map_or(0, |last| last.term),
+            snapshot_term: snapshot.term,
+            snapshot_bytes: snapshot.bytes,
+            snapshot_ms: snapshot.unix_ms,
+            snapshot_building: machine.snapshot_building.load(Relaxed),
+            append_requests_with_entries: shared.peers.appends_with_entries.load(Relaxed),
+            snapshot_requests_received: shared.peers.snapshot_pieces.load(Relaxed),
+            peer_messages_sent: shared.peers.sent.load(Relaxed),
+            peer_messages_received: shared.peers.received.load(Relaxed),
+            peers_refused: shared.peers.refused.load(Relaxed),
+            proposals_waiting: self.local.waiting() as u64,
+            entries_in_flight: self.local.in_flight() as u64,
+            group_commit_p50: shared.figures.percentile(50.0),
+            group_commit_p99: shared.figures.percentile(99.0),
+            forwards_outstanding: shared.counters.forwarding.load(Relaxed),
+            throttled: machine.throttled.load(Relaxed),
         }
     }
 

@@ -114,8 +114,7 @@ fn clients(from: &Sources<'_>, section: &mut Section) {
     let status = &from.status;
     section.add("raft_proxy_reqs", status.forwarded_requests);
     section.add("raft_proxy_failed_reqs", status.forwarded_failed);
-    let outstanding = from.node.metrics().forwards_outstanding.get();
-    section.add("raft_proxy_outstanding_reqs", outstanding);
+    section.add("raft_proxy_outstanding_reqs", from.figures.forwards_outstanding);
 }
 
 fn proposals(from: &Sources<'_>, section: &mut Section) {
