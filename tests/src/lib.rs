@@ -1,4 +1,10 @@
-//! Harness of the tests.
+//! Harness of the tests: what they start, ask, load and check.
 
+pub mod client;
+pub mod cluster;
 pub mod golden;
+pub mod history;
+pub mod linearizability;
+pub mod load;
+pub mod node;
 pub mod redis_server;

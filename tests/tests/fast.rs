@@ -1,4 +1,5 @@
-//! The tests that take seconds: the golden scripts against a real redis-server, where one is named.
+//! The tests that take seconds: the golden scripts, on Kvorum in every form it has, and on a real
+//! redis-server where one is named.
 //!
 //! `KVORUM_REDIS_SERVER=/usr/bin/redis-server` switches the comparison on; `UPDATE_GOLDEN=1`
 //! beside it records the scripts anew, to be reviewed as a diff. `GOLDEN_FILTER=string/` restricts
@@ -7,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::env;
 
+use kvorum_tests::cluster::Cluster;
+use kvorum_tests::golden::script::Script;
 use kvorum_tests::golden::{self, Mode, Target, script_paths, scripts_dir};
 use kvorum_tests::redis_server::{BINARY_VARIABLE, start_redis_server};
 
@@ -17,11 +20,7 @@ fn golden_scripts_match_redis_server() {
         return;
     }
     let record = env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
-    let mode = if record {
-        Mode::Record
-    } else {
-        Mode::Check(Target::Redis)
-    };
+    let mode = if record { Mode::Record } else { Mode::Check(Target::Redis) };
     let filter = env::var("GOLDEN_FILTER").unwrap_or_default();
     let mut failed = false;
     for args in server_arguments() {
@@ -34,23 +33,51 @@ fn golden_scripts_match_redis_server() {
 }
 
 #[test]
+fn golden_scripts_on_one_node_with_the_memory_engine() {
+    let mut cluster = Cluster::start(1, &["storage-engine=memory", TEST_VERBS]);
+    check_scripts(&mut cluster, 0, |_| true);
+}
+
+#[test]
+fn golden_scripts_on_one_node_with_its_disk() {
+    let mut cluster = Cluster::start(1, &[TEST_VERBS]);
+    check_scripts(&mut cluster, 0, |_| true);
+}
+
+#[test]
+fn golden_scripts_through_the_leader_of_three() {
+    let mut cluster = Cluster::start(3, &[TEST_VERBS]);
+    let leader = cluster.leader();
+    check_scripts(&mut cluster, leader, |_| true);
+}
+
+#[test]
+fn golden_scripts_through_a_follower_that_forwards() {
+    let mut cluster = Cluster::start(3, &[TEST_VERBS, "follower-writes=forward"]);
+    let follower = cluster.follower();
+    check_scripts(&mut cluster, follower, |script| !script.leader_only);
+}
+
+/// Some scripts use DEBUG, as they do on redis-server.
+const TEST_VERBS: &str = "enable-debug-command=yes";
+
+fn check_scripts(cluster: &mut Cluster, at: usize, wanted: impl Fn(&Script) -> bool) {
+    let filter = env::var("GOLDEN_FILTER").unwrap_or_default();
+    let addr = &cluster.nodes[at].addr;
+    let summary = golden::run_all(addr, Mode::Check(Target::Kvorum), &filter, wanted);
+    eprintln!("{summary}");
+    assert!(summary.failed.is_empty(), "scripts and Kvorum differ, see above");
+}
+
+#[test]
 fn every_script_is_well_formed_and_expects_a_reply_for_every_request() {
     let paths = script_paths(&scripts_dir());
-    assert!(
-        !paths.is_empty(),
-        "no scripts in {}",
-        scripts_dir().display()
-    );
+    assert!(!paths.is_empty(), "no scripts in {}", scripts_dir().display());
     for path in paths {
         let script = golden::load(&path).unwrap_or_else(|problem| panic!("{problem}"));
         for step in script.cases.iter().flat_map(|case| &case.steps) {
             let silent = step.expected.is_empty() && step.action.is_answered();
-            assert!(
-                !silent,
-                "{}:{} has no recorded reply",
-                path.display(),
-                step.at + 1
-            );
+            assert!(!silent, "{}:{} has no recorded reply", path.display(), step.at + 1);
         }
     }
 }
@@ -58,9 +85,5 @@ fn every_script_is_well_formed_and_expects_a_reply_for_every_request() {
 /// The distinct server arguments that scripts ask for.
 fn server_arguments() -> BTreeSet<Vec<String>> {
     let scripts = script_paths(&scripts_dir());
-    scripts
-        .iter()
-        .filter_map(|path| golden::load(path).ok())
-        .map(|s| s.redis_args)
-        .collect()
+    scripts.iter().filter_map(|path| golden::load(path).ok()).map(|s| s.redis_args).collect()
 }

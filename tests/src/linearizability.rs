@@ -1,0 +1,251 @@
+//! Whether a history of reads and writes could have come from one register that is never wrong.
+//!
+//! The search is Wing and Gong's with Lowe's memory of visited configurations (as in porcupine):
+//! take any operation that may be next, that is, one invoked before every other open operation
+//! returned; undo when stuck; never look twice at the same set of done operations with the same
+//! value. Keys are independent, so each is checked alone.
+//!
+//! An operation whose outcome is unknown has no return: it may take effect at any time after its
+//! invocation, or never. A read with unknown outcome says nothing and is left out.
+//!
+//! A search that takes too many steps is a failure, not a pass.
+
+use crate::history::{Action, Operation};
+use std::collections::{BTreeMap, HashSet};
+
+/// Steps of one key's search. Histories of the tests need a few thousand.
+const STEPS_MAX: usize = 5_000_000;
+
+/// Why a history is not linearizable, or could not be judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// No order of the key's operations explains what was read. The operations at which the
+    /// search got furthest before it was stuck.
+    Impossible { key: String, stuck_at: Vec<Operation> },
+    /// The search was given up.
+    TooHard { key: String },
+}
+
+/// Checks every key of a history.
+///
+/// # Errors
+/// The first key, by name, that no register explains.
+pub fn check(history: &[Operation]) -> Result<(), Violation> {
+    let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
+    for operation in history {
+        let says_nothing =
+            operation.returned.is_none() && matches!(operation.action, Action::Read(_));
+        if !says_nothing {
+            keys.entry(&operation.key).or_default().push(operation);
+        }
+    }
+    for (key, mut operations) in keys {
+        operations.sort_by_key(|operation| operation.invoked);
+        Search::new(&operations).run(key)?;
+    }
+    Ok(())
+}
+
+/// A value of the register; none before the first write.
+type Value = Option<u64>;
+
+/// The done operations as bits, and the value after them.
+type Configuration = (Vec<u64>, Value);
+
+struct Search<'a> {
+    operations: &'a [&'a Operation],
+    done: Vec<u64>,
+    value: Value,
+    /// Known operations not yet done.
+    open: usize,
+    visited: HashSet<Configuration>,
+    /// Operations taken, each with the value before it and where to look on.
+    taken: Vec<(usize, Value)>,
+    furthest: (usize, Vec<usize>),
+}
+
+impl<'a> Search<'a> {
+    fn new(operations: &'a [&'a Operation]) -> Self {
+        Search {
+            operations,
+            done: vec![0; operations.len().div_ceil(64)],
+            value: None,
+            open: operations.iter().filter(|operation| operation.returned.is_some()).count(),
+            visited: HashSet::new(),
+            taken: Vec::new(),
+            furthest: (0, Vec::new()),
+        }
+    }
+
+    fn run(mut self, key: &str) -> Result<(), Violation> {
+        let mut from = 0;
+        for _ in 0..STEPS_MAX {
+            if self.open == 0 {
+                return Ok(());
+            }
+            match self.next(from) {
+                Some(at) => {
+                    self.take(at);
+                    from = 0;
+                }
+                None => {
+                    let Some(at) = self.undo() else { return Err(self.impossible(key)) };
+                    from = at + 1;
+                }
+            }
+        }
+        Err(Violation::TooHard { key: key.to_owned() })
+    }
+
+    /// The next operation, at or after `from`, that may take effect now and leads somewhere new.
+    fn next(&mut self, from: usize) -> Option<usize> {
+        let candidates = self.candidates();
+        if self.taken.len() >= self.furthest.0 {
+            self.furthest = (self.taken.len(), candidates.clone());
+        }
+        candidates.into_iter().filter(|at| *at >= from).find(|at| {
+            let Some(value) = self.operations[*at].action.after(self.value) else { return false };
+            let mut done = self.done.clone();
+            done[at / 64] |= 1 << (at % 64);
+            self.visited.insert((done, value))
+        })
+    }
+
+    /// Open operations that were invoked before every open operation returned.
+    fn candidates(&self) -> Vec<usize> {
+        let mut earliest_return = u64::MAX;
+        let mut candidates = Vec::new();
+        for (at, operation) in self.operations.iter().enumerate() {
+            if operation.invoked > earliest_return {
+                break;
+            }
+            if self.done[at / 64] & (1 << (at % 64)) == 0 {
+                candidates.push(at);
+                earliest_return = earliest_return.min(operation.returned.unwrap_or(u64::MAX));
+            }
+        }
+        candidates
+    }
+
+    fn take(&mut self, at: usize) {
+        let operation = self.operations[at];
+        self.taken.push((at, self.value));
+        self.value = operation.action.after(self.value).expect("only fitting operations are taken");
+        self.done[at / 64] |= 1 << (at % 64);
+        self.open -= usize::from(operation.returned.is_some());
+    }
+
+    fn undo(&mut self) -> Option<usize> {
+        let (at, value) = self.taken.pop()?;
+        self.value = value;
+        self.done[at / 64] &= !(1 << (at % 64));
+        self.open += usize::from(self.operations[at].returned.is_some());
+        Some(at)
+    }
+
+    fn impossible(&self, key: &str) -> Violation {
+        let stuck_at = self.furthest.1.iter().map(|at| self.operations[*at].clone()).collect();
+        Violation::Impossible { key: key.to_owned(), stuck_at }
+    }
+}
+
+impl Action {
+    /// The register's value after this action on `value`; none when it cannot have happened there.
+    fn after(&self, value: Value) -> Option<Value> {
+        match self {
+            Action::Write(written) => Some(Some(*written)),
+            Action::Read(read) => (*read == value).then_some(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `w1 0-5` writes 1 between the times 0 and 5, `r1 6-7` reads it, `r- 0-1` reads nothing
+    /// there, `w2 3-` never returned.
+    fn history(text: &str) -> Vec<Operation> {
+        let operation = |word: &str| {
+            let (action, times) = word.split_once(' ').expect("an action and its times");
+            let (invoked, returned) = times.split_once('-').expect("two times");
+            let value = &action[1..];
+            let action = match &action[..1] {
+                "w" => Action::Write(value.parse().expect("a value")),
+                _ => Action::Read(value.parse().ok()),
+            };
+            Operation {
+                key: "k".to_owned(),
+                client: 0,
+                action,
+                invoked: invoked.parse().expect("a time"),
+                returned: returned.parse().ok(),
+            }
+        };
+        text.split(", ").map(operation).collect()
+    }
+
+    fn good(text: &str) {
+        assert_eq!(check(&history(text)), Ok(()), "{text}");
+    }
+
+    fn bad(text: &str) {
+        assert!(matches!(check(&history(text)), Err(Violation::Impossible { .. })), "{text}");
+    }
+
+    #[test]
+    fn one_after_the_other_reads_see_the_last_write() {
+        good("r- 0-1, w1 2-3, r1 4-5, w2 6-7, r2 8-9");
+        bad("w1 2-3, r- 4-5");
+        bad("w1 0-1, w2 2-3, r1 4-5");
+        bad("r1 0-1, w1 2-3");
+        bad("w1 0-1, r2 2-3");
+    }
+
+    #[test]
+    fn concurrent_operations_take_effect_in_some_order() {
+        good("w1 0-10, r- 1-2, r1 3-4");
+        good("w1 0-10, r1 1-2, r1 3-4");
+        bad("w1 0-10, r1 1-2, r- 3-4");
+        good("w1 0-10, w2 0-10, r2 11-12");
+        good("w1 0-10, w2 0-10, r1 11-12");
+        bad("w1 0-10, w2 0-10, r1 11-12, r2 13-14");
+        bad("w1 0-10, w2 0-10, r1 11-20, r2 11-20, r- 21-22");
+    }
+
+    #[test]
+    fn unknown_writes_may_take_effect_late_once_or_never() {
+        good("w1 0-1, w2 2-, r1 3-4, r1 5-6, r2 100-101");
+        good("w1 0-1, w2 2-, r1 100-101");
+        bad("w1 0-1, w2 2-, r2 3-4, r1 5-6");
+        bad("w1 0-1, w2 2-, w3 4-5, r2 6-7, r3 8-9, r2 10-11");
+        bad("w1 0-1, r2 2-3, w2 4-");
+    }
+
+    #[test]
+    fn reads_of_unknown_outcome_say_nothing() {
+        good("w1 0-1, r7 2-, r1 3-4");
+    }
+
+    #[test]
+    fn a_stale_read_by_another_client_is_found_in_a_long_history() {
+        let mut operations = Vec::new();
+        for number in 0..300 {
+            let at = number * 10;
+            operations.push(format!("w{number} {at}-{}", at + 15));
+            operations.push(format!("r{number} {}-{}", at + 16, at + 17));
+        }
+        good(&operations.join(", "));
+        operations.push("r150 5000-5001".to_owned());
+        bad(&operations.join(", "));
+    }
+
+    #[test]
+    fn keys_are_independent() {
+        let mut both = history("w1 0-1, r1 2-3");
+        for operation in history("r- 4-5") {
+            both.push(Operation { key: "other".to_owned(), ..operation });
+        }
+        assert_eq!(check(&both), Ok(()));
+    }
+}
