@@ -17,6 +17,7 @@
 //! | `flush` | the background threads |
 //! | `transfer` | export and installation of a whole state |
 //! | `current` | which generation counts |
+//! | `stored` | the state of a stopped node, for offline checks |
 //!
 //! After a failed write to disk the engine stays readable, refuses to flush and says why. It never
 //! retries: what an fsync that failed left behind is unknown.
@@ -27,6 +28,7 @@ mod flush;
 mod generation;
 mod overlay;
 mod shared;
+mod stored;
 mod transfer;
 mod view;
 mod write;
@@ -35,6 +37,7 @@ use self::current::Current;
 use self::generation::Generation;
 use self::shared::{Retired, Shared};
 use self::view::View;
+pub use self::stored::StoredState;
 use crate::error::StorageError;
 use crate::snapshot::{SnapshotSink, SnapshotSource};
 use crate::txn::{Engine, EngineStats, ReadTxn, WriteTxn};

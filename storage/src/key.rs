@@ -15,7 +15,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-const SPACE_META: u8 = 0;
+pub(crate) const SPACE_META: u8 = 0;
 const SPACE_RECORD: u8 = 1;
 const SPACE_DEADLINE: u8 = 2;
 

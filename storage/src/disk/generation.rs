@@ -238,7 +238,8 @@ impl Generation {
 fn open_database(path: &std::path::Path, options: &DiskOptions) -> Result<Database, StorageError> {
     let builder = Database::builder(path)
         .cache_size(options.cache_bytes)
-        .worker_threads(options.worker_threads)
+        // None for offline checks, which must compact nothing.
+        .worker_threads_unchecked(options.worker_threads)
         .max_cached_files(Some(OPEN_FILES_MAX))
         .manual_journal_persist(true);
     let opened = catch_unwind(AssertUnwindSafe(|| builder.open()));
