@@ -20,7 +20,7 @@ use std::time::Duration;
 use storage::StorageError;
 use storage::keyspace::Reader;
 use storage::log::LogStats;
-use storage::meta::KeyCounts;
+use storage::meta::{KeyCounts, KeyspaceMap};
 use storage::txn::{EngineStats, ReadTxn};
 use tokio_util::sync::CancellationToken;
 
@@ -44,12 +44,17 @@ pub(crate) struct View {
     txn: Box<dyn ReadTxn + Send + Sync>,
     shard: u16,
     state: AppliedState,
+    keyspaces: Arc<(u64, KeyspaceMap)>,
 }
 
 impl View {
     /// A reader of this version.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::new(&*self.txn, self.shard, self.state.now_ms)
+        let reader = Reader::new(&*self.txn, self.shard, self.state.now_ms);
+        match self.keyspaces.0 <= self.txn.log_index() {
+            true => reader.with_keyspaces(&self.keyspaces.1),
+            false => reader,
+        }
     }
 
     /// The context of a read command on this version.
@@ -85,8 +90,13 @@ impl Server {
     pub(crate) fn view(&self) -> Result<View, StorageError> {
         let machine = &self.node.shared.machine;
         let txn = machine.engine.read();
-        let state = AppliedState::load(&*txn, machine.shard)?;
-        Ok(View { txn, shard: machine.shard, state })
+        let keyspaces = machine.keyspaces.load_full();
+        let applied = machine.applied();
+        let state = match applied.log_index == txn.log_index() {
+            true => applied,
+            false => AppliedState::load(&*txn, machine.shard)?,
+        };
+        Ok(View { txn, shard: machine.shard, state, keyspaces })
     }
 
     /// Takes the samples that figures per second come from; runs until the node stops.

@@ -7,7 +7,7 @@
 
 use crate::error::StorageError;
 use crate::key::{self, KeyspaceId, Position, UserKey};
-use crate::meta::{self, KeyCounts};
+use crate::meta::{self, KeyCounts, KeyspaceMap};
 use crate::txn::{ReadTxn, WriteTxn};
 use crate::value::{Record, ValueKind};
 use bytes::Bytes;
@@ -19,17 +19,30 @@ pub struct Reader<'a> {
     txn: &'a dyn ReadTxn,
     shard: u16,
     now_ms: u64,
+    keyspaces: Option<&'a KeyspaceMap>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads `shard` through `txn`; keys whose deadline is at or before `now_ms` are absent.
     pub fn new(txn: &'a dyn ReadTxn, shard: u16, now_ms: u64) -> Self {
-        Self { txn, shard, now_ms }
+        Self { txn, shard, now_ms, keyspaces: None }
+    }
+
+    /// Looks databases up in `keyspaces`, which must be the map of this version.
+    pub fn with_keyspaces(self, keyspaces: &'a KeyspaceMap) -> Self {
+        Self { keyspaces: Some(keyspaces), ..self }
+    }
+
+    fn keyspace(&self, database: u8) -> Result<KeyspaceId, StorageError> {
+        match self.keyspaces {
+            Some(keyspaces) => Ok(keyspaces.get(database)),
+            None => meta::keyspace_of(self.txn, self.shard, database),
+        }
     }
 
     /// The record of a key, unless it is missing or overdue.
     pub fn lookup(&self, database: u8, key: UserKey<'_>) -> Result<Option<Record>, StorageError> {
-        let keyspace = meta::keyspace_of(self.txn, self.shard, database)?;
+        let keyspace = self.keyspace(database)?;
         let storage_key = key::record(self.shard, keyspace, key);
         let Some(stored) = self.txn.get(&storage_key)? else { return Ok(None) };
         let record = Record::decode(stored, &storage_key)?;
@@ -43,7 +56,7 @@ impl<'a> Reader<'a> {
 
     /// The number of keys in a database (overdue keys that are not removed yet included).
     pub fn counts(&self, database: u8) -> Result<KeyCounts, StorageError> {
-        meta::counts(self.txn, self.shard, meta::keyspace_of(self.txn, self.shard, database)?)
+        meta::counts(self.txn, self.shard, self.keyspace(database)?)
     }
 
     /// Keys of a database at `position` or later, ascending, overdue ones left out.
@@ -71,7 +84,7 @@ impl<'a> Reader<'a> {
         start: Position,
         end: Position,
     ) -> Result<impl Iterator<Item = Result<KeyRow, StorageError>> + use<'a>, StorageError> {
-        let keyspace = meta::keyspace_of(self.txn, self.shard, database)?;
+        let keyspace = self.keyspace(database)?;
         let start = key::record_bound(self.shard, keyspace, start);
         let end = key::record_bound(self.shard, keyspace, end);
         let now_ms = self.now_ms;
@@ -145,6 +158,7 @@ pub struct Writer<'a> {
     counts: BTreeMap<KeyspaceId, KeyCounts>,
     databases: BTreeMap<u8, KeyspaceId>,
     changes: u64,
+    databases_changed: bool,
     earliest_deadline_ms: Option<u64>,
 }
 
@@ -153,8 +167,17 @@ impl<'a> Writer<'a> {
     pub fn new(txn: &'a mut dyn WriteTxn, shard: u16, now_ms: u64) -> Self {
         let log_index = txn.log_index();
         let (counts, databases) = (BTreeMap::new(), BTreeMap::new());
-        let (changes, earliest_deadline_ms) = (0, None);
-        Self { txn, shard, now_ms, log_index, counts, databases, changes, earliest_deadline_ms }
+        Self {
+            txn,
+            shard,
+            now_ms,
+            log_index,
+            counts,
+            databases,
+            changes: 0,
+            databases_changed: false,
+            earliest_deadline_ms: None,
+        }
     }
 
     /// The time of the entry, in milliseconds since 1970.
@@ -165,6 +188,11 @@ impl<'a> Writer<'a> {
     /// How many changes of keys or databases this batch holds so far.
     pub fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Whether this batch made any database show another keyspace.
+    pub fn databases_changed(&self) -> bool {
+        self.databases_changed
     }
 
     /// The earliest deadline that this batch has set.
@@ -229,6 +257,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         self.changes += 1;
+        self.databases_changed = true;
         let new = meta::allocate_keyspace(self.txn, self.shard)?;
         meta::set_keyspace_of(self.txn, self.shard, database, new);
         meta::add_dropped(self.txn, self.shard, old);
@@ -241,6 +270,7 @@ impl<'a> Writer<'a> {
     pub fn swap_databases(&mut self, one: u8, other: u8) -> Result<(), StorageError> {
         let (first, second) = (self.keyspace(one)?, self.keyspace(other)?);
         self.changes += 1;
+        self.databases_changed = true;
         for (database, keyspace) in [(one, second), (other, first)] {
             meta::set_keyspace_of(self.txn, self.shard, database, keyspace);
             self.databases.insert(database, keyspace);

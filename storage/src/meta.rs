@@ -54,6 +54,34 @@ pub fn keyspace_of(
     Ok(KeyspaceId(get_u32(txn, &name)?.unwrap_or(u32::from(database))))
 }
 
+/// The keyspaces of all databases at one version: a lookup instead of a row read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceMap {
+    ids: Vec<KeyspaceId>,
+}
+
+impl KeyspaceMap {
+    /// Reads the map of a version.
+    pub fn load(txn: &dyn ReadTxn, shard: u16) -> Result<Self, StorageError> {
+        let mut ids: Vec<KeyspaceId> = (0..DATABASES_MAX as u32).map(KeyspaceId).collect();
+        let (start, end) = (key::meta(shard, "database/"), key::meta(shard, "database0"));
+        for row in txn.rows(&start, &end) {
+            let (name, value) = row?;
+            let unreadable = || StorageError::corrupt_row("unreadable database", &name);
+            let digits = std::str::from_utf8(&name[start.len()..]).map_err(|_| unreadable())?;
+            let database: usize = digits.parse().map_err(|_| unreadable())?;
+            let id = value[..].try_into().map_err(|_| unreadable())?;
+            *ids.get_mut(database).ok_or_else(unreadable)? = KeyspaceId(u32::from_le_bytes(id));
+        }
+        Ok(KeyspaceMap { ids })
+    }
+
+    /// The keyspace that a database shows.
+    pub fn get(&self, database: u8) -> KeyspaceId {
+        self.ids[usize::from(database)]
+    }
+}
+
 /// Makes database `database` show `keyspace`.
 pub(crate) fn set_keyspace_of(
     txn: &mut dyn WriteTxn,

@@ -9,6 +9,7 @@ use crate::limits::{APPLY_INLINE_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -18,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::StorageError;
-use storage::meta;
+use storage::meta::{self, KeyspaceMap};
 use storage::snapshot::{SnapshotSink, SnapshotSource};
 use storage::txn::{Engine, ReadTxn};
 use tokio::sync::{Notify, watch};
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) shard: u16,
     applied: watch::Sender<AppliedState>,
+    /// The keyspaces of the databases, and the log index since which they are so.
+    pub(crate) keyspaces: ArcSwap<(u64, KeyspaceMap)>,
     membership: Mutex<StoredMembership>,
     /// The earliest deadline set since it was last looked for; u64::MAX: none.
     pub(crate) next_deadline_ms: AtomicU64,
@@ -56,8 +59,11 @@ pub(crate) struct Machine {
 impl Machine {
     /// Takes up the state of a store where it was left.
     pub(crate) fn open(engine: Arc<dyn Engine>, shard: u16) -> Result<Arc<Self>, StorageError> {
-        let (state, membership) = load(&*engine.read(), shard)?;
+        let txn = engine.read();
+        let (state, membership) = load(&*txn, shard)?;
+        let keyspaces = (state.log_index, KeyspaceMap::load(&*txn, shard)?);
         Ok(Arc::new(Machine {
+            keyspaces: ArcSwap::from_pointee(keyspaces),
             engine,
             shard,
             applied: watch::Sender::new(state),
@@ -110,6 +116,11 @@ impl Machine {
             }
         }
         state.store(&mut *txn, self.shard);
+        if outcome.databases_changed {
+            // Before the commit: a reader of the version before finds the map too new, and reads rows.
+            let map = KeyspaceMap::load(&*txn, self.shard)?;
+            self.keyspaces.store(Arc::new((log_index, map)));
+        }
         txn.commit();
         self.applied.send_replace(state);
         self.expired_keys.fetch_add(outcome.expired, Ordering::Relaxed);
@@ -123,9 +134,14 @@ impl Machine {
 
     fn install(&self, meta: &SnapshotMeta, sink: Box<dyn SnapshotSink>) -> io::Result<()> {
         let log_index = meta.last_log_id.as_ref().map_or(0, store_index);
+        // Until the new state's map is known, readers look databases up row by row.
+        let known = self.keyspaces.load_full();
+        self.keyspaces.store(Arc::new((u64::MAX, known.1.clone())));
         sink.finish(log_index).map_err(io::Error::other)?;
-        let loaded = load(&*self.engine.read(), self.shard).map_err(io::Error::other)?;
-        let (state, membership) = loaded;
+        let txn = self.engine.read();
+        let (state, membership) = load(&*txn, self.shard).map_err(io::Error::other)?;
+        let map = KeyspaceMap::load(&*txn, self.shard).map_err(io::Error::other)?;
+        self.keyspaces.store(Arc::new((log_index, map)));
         if state.log_index != log_index {
             return Err(io::Error::other("a snapshot does not hold the log index it names"));
         }
@@ -176,7 +192,7 @@ fn last_log_id(state: &AppliedState) -> Option<LogId> {
 }
 
 /// What a store says was applied to it.
-fn load(
+pub(crate) fn load(
     txn: &dyn ReadTxn,
     shard: u16,
 ) -> Result<(AppliedState, StoredMembership), StorageError> {

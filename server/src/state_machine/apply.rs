@@ -58,6 +58,8 @@ pub struct Applied {
     pub expired: u64,
     /// The earliest deadline that this entry set.
     pub earliest_deadline_ms: Option<u64>,
+    /// Whether any database shows another keyspace now.
+    pub databases_changed: bool,
 }
 
 /// Applies an entry to the batch. `last_ms` is the time of the state so far; the entry's own time
@@ -95,6 +97,7 @@ pub fn apply(
     }
     writer.settle();
     applied.earliest_deadline_ms = writer.earliest_deadline_ms();
+    applied.databases_changed = writer.databases_changed();
     Ok((applied, now_ms))
 }
 
