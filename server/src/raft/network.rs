@@ -139,15 +139,27 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let connection = self.link.connect().await.map_err(rpc_error)?;
+            let (peers, target) = (self.peers.clone(), self.target);
+            let connection = self.link.connect().await.map_err(|error| {
+                peers.lost(target);
+                rpc_error(error)
+            })?;
             let answers = input.map(move |request| {
                 // Sent here, in order; only the wait for the answer is deferred.
+                let (sent_at, is_heartbeat) = (Instant::now(), request.entries.is_empty());
                 let started = connection.start(Kind::AppendStream, request.to_bytes());
+                let peers = peers.clone();
                 async move {
-                    match started {
-                        Ok(receiver) => decode(wait_answer(receiver, APPEND_ANSWER_WAIT).await),
-                        Err(error) => Err(rpc_error(error)),
+                    let answer = match started {
+                        Ok(receiver) => wait_answer(receiver, APPEND_ANSWER_WAIT).await,
+                        Err(error) => Err(error),
+                    };
+                    match &answer {
+                        Ok(_) if is_heartbeat => peers.answered(target, sent_at.elapsed()),
+                        Ok(_) => peers.heard(target),
+                        Err(_) => peers.lost(target),
                     }
+                    decode(answer)
                 }
             });
             Ok(answers.buffered(APPEND_WINDOW).boxed())

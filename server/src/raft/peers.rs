@@ -44,7 +44,7 @@ impl Peers {
         figures.connected = true;
     }
 
-    /// A peer sent us a request.
+    /// A peer sent us a request, or answered one that says nothing of the way to it.
     pub(crate) fn heard(&self, peer: u64) {
         let mut figures = self.figures.lock();
         let figures = figures.entry(peer).or_default();
