@@ -47,6 +47,18 @@ pub(crate) async fn execute(
         if session.closing {
             break;
         }
+        if checks::is_http(&request) {
+            tracing::warn!(client = %session.client.address, "closed: it speaks HTTP");
+            session.closing = true;
+            break;
+        }
+        if server.clients.paused_until(true, crate::clock::unix_ms()).is_some()
+            && let Some(is_write) = checks::pausable(session, &request)
+        {
+            run.finish(server, session, outgoing).await?;
+            outgoing.flush(session).await?;
+            pause(server, session, is_write).await;
+        }
         let checked = checks::check(server, session, request);
         let checked = match checked {
             Ok(checked) => checked,
@@ -105,7 +117,6 @@ impl Pending {
             return Ok(());
         }
         let requests = std::mem::take(&mut self.requests);
-        pause(server, session, self.kind == Kind::Writes).await;
         let started = crate::clock::monotonic_ns();
         match self.kind {
             Kind::Reads => route::reads(server, session, &requests, started, outgoing).await?,
@@ -134,7 +145,6 @@ async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) 
             handler(context, &checked.request).await
         }
         Run::Exec => {
-            pause(server, session, true).await;
             transaction::exec(server, session).await
         }
         Run::Watch => transaction::watch(server, session, &checked.request).await,
@@ -142,6 +152,9 @@ async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) 
             Reply::error("ERR this command cannot run here")
         }
     };
+    if checked.spec.name == "select" {
+        checks::show(server, session, checked.spec, &checked.request);
+    }
     record(server, session, checked, &reply, started);
     reply
 }

@@ -29,11 +29,9 @@ pub(super) fn check(
     if let Err(reply) = allowed {
         return Err(refuse(server, session, Some(spec), reply));
     }
-    let shown = !spec.flags.has(Flags::SKIP_MONITOR) && !spec.flags.has(Flags::ADMIN);
-    if server.clients.has_monitors() && shown {
-        let unix_us = crate::clock::Clock::unix_us(&crate::clock::SystemClock);
-        let address = &session.client.address;
-        server.clients.monitor_feed(unix_us, session.database, address, &request);
+    // SELECT is shown with the database that it selected, when it has run.
+    if spec.name != "select" || session.multi.is_some() {
+        show(server, session, spec, &request);
     }
     if session.multi.is_some() && !runs_inside_multi(spec) {
         return Err(queue(server, session, spec, request));
@@ -42,6 +40,33 @@ pub(super) fn check(
         return Err(refuse(server, session, Some(spec), error.into()));
     }
     Ok(Checked { spec, request })
+}
+
+/// Shows a request to clients in MONITOR.
+pub(super) fn show(server: &Server, session: &Session, spec: &CommandSpec, request: &Request) {
+    let hidden = spec.flags.has(Flags::SKIP_MONITOR) || spec.flags.has(Flags::ADMIN);
+    if server.clients.has_monitors() && !hidden {
+        let unix_us = crate::clock::Clock::unix_us(&crate::clock::SystemClock);
+        let address = &session.client.address;
+        server.clients.monitor_feed(unix_us, session.database, address, request);
+    }
+}
+
+/// Whether a request is a line of HTTP: a browser that was tricked into speaking to this port. Its
+/// connection is closed, as in Redis, before the next line does harm.
+pub(super) fn is_http(request: &Request) -> bool {
+    let name = request.arg(0);
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Whether CLIENT PAUSE may hold this request back: none for one that is refused anyway, else
+/// whether it, or the block that it ends, writes.
+pub(super) fn pausable(session: &Session, request: &Request) -> Option<bool> {
+    let spec = find(request).ok()?;
+    arity(spec, request).and_then(|()| authenticated(session, spec)).ok()?;
+    let writes = |spec: &CommandSpec| matches!(spec.run, Run::Write { .. });
+    let mut queued = session.multi.iter().flat_map(|multi| &multi.queued);
+    Some(writes(spec) || spec.name == "exec" && queued.any(|queued| writes(queued.spec)))
 }
 
 /// Notes a refusal: a MULTI block with one is not executed.
@@ -54,11 +79,12 @@ fn refuse(
     if let Some(spec) = spec {
         server.metrics.record_rejected(spec);
     }
-    let Some(multi) = &mut session.multi else { return reply };
-    multi.refused = true;
+    if let Some(multi) = &mut session.multi {
+        multi.refused = true;
+    }
     match (spec, &reply) {
         (Some(spec), Reply::Error(why)) if spec.name == "exec" => {
-            // As in Redis, an EXEC that is refused ends the block and says why.
+            // As in Redis, an EXEC that is refused ends the block, if there is one, and says why.
             let why = why.strip_prefix("ERR ").unwrap_or(why);
             let reply = format!("EXECABORT Transaction discarded because of: {why}");
             session.end_multi();

@@ -43,9 +43,9 @@ pub(super) fn info(spec: &'static CommandSpec) -> Reply {
         Reply::Integer(last as i64),
         Reply::Integer(step as i64),
         Reply::Set(categories),
-        Reply::Array(Vec::new()),
-        Reply::Array(key_specs),
-        Reply::Array(spec.subcommands.iter().map(info).collect()),
+        Reply::Set(Vec::new()),
+        Reply::Set(key_specs),
+        Reply::Set(spec.subcommands.iter().map(info).collect()),
     ])
 }
 
