@@ -34,32 +34,29 @@ fn golden_scripts_match_redis_server() {
 
 #[test]
 fn golden_scripts_on_one_node_with_the_memory_engine() {
-    let mut cluster = Cluster::start(1, &["storage-engine=memory", TEST_VERBS]);
+    let mut cluster = Cluster::start(1, &["storage-engine=memory"]);
     check_scripts(&mut cluster, 0, |_| true);
 }
 
 #[test]
 fn golden_scripts_on_one_node_with_its_disk() {
-    let mut cluster = Cluster::start(1, &[TEST_VERBS]);
+    let mut cluster = Cluster::start(1, &[]);
     check_scripts(&mut cluster, 0, |_| true);
 }
 
 #[test]
 fn golden_scripts_through_the_leader_of_three() {
-    let mut cluster = Cluster::start(3, &[TEST_VERBS]);
+    let mut cluster = Cluster::start(3, &[]);
     let leader = cluster.leader();
     check_scripts(&mut cluster, leader, |_| true);
 }
 
 #[test]
 fn golden_scripts_through_a_follower_that_forwards() {
-    let mut cluster = Cluster::start(3, &[TEST_VERBS, "follower-writes=forward"]);
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
     let follower = cluster.follower();
     check_scripts(&mut cluster, follower, |script| !script.leader_only);
 }
-
-/// Some scripts use DEBUG, as they do on redis-server.
-const TEST_VERBS: &str = "enable-debug-command=yes";
 
 fn check_scripts(cluster: &mut Cluster, at: usize, wanted: impl Fn(&Script) -> bool) {
     let filter = env::var("GOLDEN_FILTER").unwrap_or_default();
