@@ -1,5 +1,6 @@
 //! Arguments of the binary, and what they run.
 
+use crate::cli::check::{self, CheckArgs};
 use crate::cli::demo::{self, DemoArgs};
 use crate::cli::serve;
 use clap::{Args, Parser, Subcommand};
@@ -21,6 +22,7 @@ enum Command {
     /// Start a node (what `kvorum` does without a subcommand).
     Start(StartArgs),
     Demo(DemoArgs),
+    Check(CheckArgs),
 }
 
 /// How to start a node. Settings come from the file, then the environment (`KVORUM_...`), then
@@ -91,5 +93,6 @@ pub fn run() -> ExitCode {
         None => serve::run(&cli.start),
         Some(Command::Start(start)) => serve::run(&start),
         Some(Command::Demo(demo)) => demo::run(&demo),
+        Some(Command::Check(check)) => check::run(&check),
     }
 }

@@ -40,6 +40,22 @@ pub(crate) struct IdentityState {
     pub(crate) removed: bool,
 }
 
+impl IdentityState {
+    /// Reads the identity of a data directory; None when it has none.
+    pub(crate) fn read(dir: &Path) -> io::Result<Option<Self>> {
+        let path = dir.join(FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        parse(&text).map(Some).ok_or_else(|| {
+            let why = format!("{} is no identity of this version", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })
+    }
+}
+
 /// This node's ids, and the file they are kept in.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -53,12 +69,9 @@ impl Identity {
     /// `fresh_id` is used as the node id of a new identity.
     pub(crate) fn open(dir: &Path, fresh_id: u64) -> io::Result<Self> {
         let path = dir.join(FILE);
-        let state = match fs::read_to_string(&path) {
-            Ok(text) => parse(&text).ok_or_else(|| {
-                let why = format!("{} is no identity of this version", path.display());
-                io::Error::new(io::ErrorKind::InvalidData, why)
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let state = match IdentityState::read(dir)? {
+            Some(state) => state,
+            None => {
                 let state = IdentityState {
                     node_id: fresh_id,
                     cluster_id: 0,
@@ -68,7 +81,6 @@ impl Identity {
                 write(&path, &state)?;
                 state
             }
-            Err(error) => return Err(error),
         };
         Ok(Identity { path, state: Mutex::new(state) })
     }

@@ -10,7 +10,7 @@
 pub(crate) mod applier;
 mod barrier;
 pub(crate) mod bootstrap;
-mod codec;
+pub(crate) mod codec;
 pub(crate) mod duties;
 pub(crate) mod error;
 mod forward;
