@@ -1,46 +1,45 @@
-//! The memtable: changes that are in the log but not yet in tables, every version of every row.
+//! The memtable: changes that are in the log but not yet in tables.
 //!
-//! One writer inserts, any number of readers look on without locks. A row's versions sort from the
-//! newest to the oldest, so what a reader at log index `i` sees of a key is the first version that
-//! is not newer than `i`. Nothing is ever removed from an overlay: it is dropped as a whole when
-//! its rows are in tables and its last reader is gone.
+//! One writer, any number of readers. Of each key the newest version is kept, and older ones only
+//! while somebody reads: a reader registers before it takes its log index, and a commit that finds
+//! no reader drops the versions it replaces. So a key that is written again and again costs one row.
+//! An overlay is dropped as a whole when its rows are in tables and its last reader is gone.
 //!
-//! Invariant: `last` is stored after all rows of a batch are in the map; a reader takes `last` as
-//! its log index first and looks at rows after that, so it sees whole batches only.
+//! Invariant: a commit holds the lock from its first change until its log index is visible, and a
+//! reader registers and takes its log index under the same lock: it sees whole batches only, and
+//! every version it may look at is either still there or has never been.
 
 use super::filter::Filter;
-use crate::merge::Changes;
+use crate::merge::{Change, Changes};
 use bytes::Bytes;
-use crossbeam_skiplist::SkipMap;
-use crossbeam_skiplist::map::Entry;
+use parking_lot::RwLock;
 use std::borrow::Borrow;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
-/// Memory of a row besides the bytes of its key and value: the node of the map, two buffer handles
-/// and what the allocator adds.
+/// Memory of a row besides the bytes of its key and value: its place in the map, two buffers'
+/// handles and what the allocator adds.
 pub(super) const ROW_OVERHEAD_BYTES: u64 = 170;
 
-/// How many neighbours are tried one by one before the map is searched from its top again.
-const STEPS_MAX: usize = 4;
+/// Memory of an older version besides the bytes of its value.
+const VERSION_OVERHEAD_BYTES: u64 = 90;
 
-/// Where a version of a row sorts. The first 16 bytes of the key lie in the node itself: storage
-/// keys differ there almost always, which saves one cache miss in most comparisons.
+/// Rows taken at once under the lock by a walk: at first, and at most.
+const WALK_ROWS: (usize, usize) = (8, 256);
+
+/// Where a row sorts. The first 16 bytes of the key lie in the map itself: storage keys differ
+/// there almost always, which saves a cache miss in most comparisons.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
     prefix: [u64; 2],
     key: &'a [u8],
-    age: Reverse<u64>,
 }
 
 impl<'a> Place<'a> {
-    fn new(key: &'a [u8], log_index: u64) -> Self {
-        Self {
-            prefix: prefix(key),
-            key,
-            age: Reverse(log_index),
-        }
+    fn new(key: &'a [u8]) -> Self {
+        Self { prefix: prefix(key), key }
     }
 }
 
@@ -53,13 +52,16 @@ fn prefix(key: &[u8]) -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
 }
 
-/// What the map holds as key. The prefix comes last because the map puts its links behind it: a
-/// search then needs one cache line of most nodes that it passes.
-#[repr(C)]
-struct VersionKey {
-    key: Bytes,
-    log_index: u64,
+/// What the map holds as key.
+struct RowKey {
     prefix: [u64; 2],
+    key: Bytes,
+}
+
+impl RowKey {
+    fn new(key: Bytes) -> Self {
+        Self { prefix: prefix(&key), key }
+    }
 }
 
 /// Lets the map be searched by a borrowed key: stored keys and searched places are both seen as
@@ -68,13 +70,9 @@ trait HasPlace {
     fn place(&self) -> Place<'_>;
 }
 
-impl HasPlace for VersionKey {
+impl HasPlace for RowKey {
     fn place(&self) -> Place<'_> {
-        Place {
-            prefix: self.prefix,
-            key: &self.key,
-            age: Reverse(self.log_index),
-        }
+        Place { prefix: self.prefix, key: &self.key }
     }
 }
 
@@ -104,38 +102,62 @@ impl Ord for dyn HasPlace + '_ {
     }
 }
 
-impl<'a> Borrow<dyn HasPlace + 'a> for VersionKey {
+impl<'a> Borrow<dyn HasPlace + 'a> for RowKey {
     fn borrow(&self) -> &(dyn HasPlace + 'a) {
         self
     }
 }
 
-impl PartialEq for VersionKey {
+impl PartialEq for RowKey {
     fn eq(&self, other: &Self) -> bool {
         self.place() == other.place()
     }
 }
 
-impl Eq for VersionKey {}
+impl Eq for RowKey {}
 
-impl PartialOrd for VersionKey {
+impl PartialOrd for RowKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for VersionKey {
+impl Ord for RowKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.place().cmp(&other.place())
     }
 }
 
-type Node<'a> = Entry<'a, VersionKey, Option<Bytes>>;
+/// A row as some log index left it; None: removed.
+type Version = (u64, Option<Bytes>);
 
-/// Versions of rows, None standing for a removal.
+/// The versions of one row that somebody may still want.
+struct Versions {
+    newest: Version,
+    /// Older ones, ascending.
+    older: Vec<Version>,
+}
+
+impl Versions {
+    /// The version that a reader at `log_index` sees.
+    fn at(&self, log_index: u64) -> Option<&Option<Bytes>> {
+        if self.newest.0 <= log_index {
+            return Some(&self.newest.1);
+        }
+        let older = self.older.iter().rev().find(|(changed, _)| *changed <= log_index);
+        older.map(|(_, value)| value)
+    }
+}
+
+fn value_bytes(value: Option<&Bytes>) -> u64 {
+    value.map_or(0, |value| value.len() as u64)
+}
+
+/// Changed rows, None standing for a removal.
 pub(super) struct Overlay {
-    rows: SkipMap<VersionKey, Option<Bytes>>,
+    rows: RwLock<BTreeMap<RowKey, Versions>>,
     keys: Filter,
+    readers: AtomicU64,
     bytes: AtomicU64,
     bytes_max: u64,
     last: AtomicU64,
@@ -145,8 +167,9 @@ impl Overlay {
     /// An empty overlay above the state at `log_index`, full at about `bytes_max` bytes.
     pub(super) fn above(log_index: u64, bytes_max: u64) -> Self {
         Self {
-            rows: SkipMap::new(),
+            rows: RwLock::default(),
             keys: Filter::for_keys(bytes_max / ROW_OVERHEAD_BYTES),
+            readers: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             bytes_max,
             last: AtomicU64::new(log_index),
@@ -173,9 +196,21 @@ impl Overlay {
         self.bytes.load(Relaxed)
     }
 
-    /// Versions it holds.
+    /// Rows it holds.
     pub(super) fn rows(&self) -> u64 {
-        self.rows.len() as u64
+        self.rows.read().len() as u64
+    }
+
+    /// Registers a reader; returns the log index it reads at. [`Self::leave`] ends it.
+    pub(super) fn enter(&self) -> u64 {
+        let _no_commit = self.rows.read();
+        self.readers.fetch_add(1, AcqRel);
+        self.last()
+    }
+
+    /// Ends what [`Self::enter`] began.
+    pub(super) fn leave(&self) {
+        self.readers.fetch_sub(1, AcqRel);
     }
 
     /// Adds a batch and then makes it visible. There is one caller at a time.
@@ -185,20 +220,36 @@ impl Overlay {
         changes: impl Iterator<Item = (Bytes, Option<Bytes>)>,
     ) {
         debug_assert!(log_index > self.last());
-        let mut added = 0;
+        let mut rows = self.rows.write();
+        let is_read = self.readers.load(Acquire) > 0;
+        let (mut added, mut freed) = (0, 0);
         for (key, value) in changes {
-            let value_bytes = value.as_ref().map_or(0, Bytes::len);
-            added += (key.len() + value_bytes) as u64 + ROW_OVERHEAD_BYTES;
-            self.keys.add(&key);
-            let prefix = prefix(&key);
-            let key = VersionKey {
-                key,
-                log_index,
-                prefix,
-            };
-            self.rows.insert(key, value);
+            added += value_bytes(value.as_ref());
+            let place = Place::new(&key);
+            match rows.get_mut(&place as &dyn HasPlace) {
+                Some(versions) => {
+                    let old = std::mem::replace(&mut versions.newest, (log_index, value));
+                    if is_read {
+                        added += VERSION_OVERHEAD_BYTES;
+                        versions.older.push(old);
+                    } else {
+                        let dropped = std::mem::take(&mut versions.older);
+                        freed += value_bytes(old.1.as_ref());
+                        freed += dropped.iter().fold(0, |bytes, (_, value)| {
+                            bytes + value_bytes(value.as_ref()) + VERSION_OVERHEAD_BYTES
+                        });
+                    }
+                }
+                None => {
+                    added += key.len() as u64 + ROW_OVERHEAD_BYTES;
+                    self.keys.add(&key);
+                    let versions = Versions { newest: (log_index, value), older: Vec::new() };
+                    rows.insert(RowKey::new(key), versions);
+                }
+            }
         }
         self.bytes.fetch_add(added, Relaxed);
+        self.bytes.fetch_sub(freed, Relaxed);
         self.last.store(log_index, Release);
     }
 
@@ -207,77 +258,83 @@ impl Overlay {
         if !self.keys.may_have(key) {
             return None;
         }
-        let found = self.first_at_or_after(&Place::new(key, log_index))?;
-        (found.key().key == key).then(|| found.value().clone())
+        let rows = self.rows.read();
+        rows.get(&Place::new(key) as &dyn HasPlace)?.at(log_index).cloned()
     }
 
     /// Its changes with `start <= key < end` (None: to the end) as they were at `log_index`.
     pub(super) fn changes(&self, start: &[u8], end: Option<&[u8]>, log_index: u64) -> Changes<'_> {
-        let cursor = self.first_at_or_after(&Place::new(start, log_index));
-        let end = end.map(Bytes::copy_from_slice);
-        Box::new(
-            Walk {
-                overlay: self,
-                cursor,
-                end,
-                log_index,
-            }
-            .map(Ok),
-        )
+        let walk = Walk {
+            overlay: self,
+            from: Some(Bound::Included(Bytes::copy_from_slice(start))),
+            end: end.map(Bytes::copy_from_slice),
+            log_index,
+            rows_max: WALK_ROWS.0,
+            taken: Vec::new().into_iter(),
+        };
+        Box::new(walk.map(Ok))
     }
 
-    fn first_at_or_after(&self, place: &Place<'_>) -> Option<Node<'_>> {
-        self.rows
-            .lower_bound(Bound::Included(place as &dyn HasPlace))
-    }
-}
-
-/// A walk over the newest visible version of each key.
-struct Walk<'a> {
-    overlay: &'a Overlay,
-    cursor: Option<Node<'a>>,
-    end: Option<Bytes>,
-    log_index: u64,
-}
-
-impl Walk<'_> {
-    /// The first node at or after (`key`, `log_index`), which lies behind `node`.
-    fn skip_to<'a>(
-        overlay: &'a Overlay,
-        node: Node<'a>,
-        key: &[u8],
+    /// Takes at most `rows_max` changes from `from` on; and where to go on, if there is more.
+    fn take(
+        &self,
+        from: &Bound<Bytes>,
+        end: Option<&Bytes>,
         log_index: u64,
-    ) -> Option<Node<'a>> {
-        let target = Place::new(key, log_index);
-        let mut node = node;
-        for _ in 0..STEPS_MAX {
-            node = node.next()?;
-            if node.key().place() >= target {
-                return Some(node);
+        rows_max: usize,
+    ) -> (Vec<Change>, Option<Bound<Bytes>>) {
+        let start = match from {
+            Bound::Included(key) => Bound::Included(Place::new(key)),
+            Bound::Excluded(key) => Bound::Excluded(Place::new(key)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let start = match &start {
+            Bound::Included(place) => Bound::Included(place as &dyn HasPlace),
+            Bound::Excluded(place) => Bound::Excluded(place as &dyn HasPlace),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let rows = self.rows.read();
+        let mut taken = Vec::new();
+        let range = rows.range::<dyn HasPlace, _>((start, Bound::Unbounded));
+        for (visited, (row, versions)) in range.enumerate() {
+            if end.is_some_and(|end| row.key >= end) {
+                return (taken, None);
+            }
+            if let Some(value) = versions.at(log_index) {
+                taken.push((row.key.clone(), value.clone()));
+            }
+            if visited + 1 == rows_max {
+                return (taken, Some(Bound::Excluded(row.key.clone())));
             }
         }
-        overlay.first_at_or_after(&target)
+        (taken, None)
     }
+}
+
+/// A walk over the visible version of each key, a few rows at a time.
+struct Walk<'a> {
+    overlay: &'a Overlay,
+    /// Where the next rows begin; None: there are none.
+    from: Option<Bound<Bytes>>,
+    end: Option<Bytes>,
+    log_index: u64,
+    rows_max: usize,
+    taken: std::vec::IntoIter<Change>,
 }
 
 impl Iterator for Walk<'_> {
-    type Item = (Bytes, Option<Bytes>);
+    type Item = Change;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Change> {
         loop {
-            let node = self.cursor.take()?;
-            let key = node.key().key.clone();
-            if self.end.as_ref().is_some_and(|end| key >= *end) {
-                return None;
+            if let Some(change) = self.taken.next() {
+                return Some(change);
             }
-            if node.key().log_index > self.log_index {
-                self.cursor = Self::skip_to(self.overlay, node, &key, self.log_index);
-                continue;
-            }
-            let value = node.value().clone();
-            // Log index 0 is never committed, so nothing of this key lies at or behind it.
-            self.cursor = Self::skip_to(self.overlay, node, &key, 0);
-            return Some((key, value));
+            let from = self.from.take()?;
+            let (overlay, end) = (self.overlay, self.end.as_ref());
+            let (taken, from) = overlay.take(&from, end, self.log_index, self.rows_max);
+            self.rows_max = (2 * self.rows_max).min(WALK_ROWS.1);
+            (self.taken, self.from) = (taken.into_iter(), from);
         }
     }
 }
@@ -311,6 +368,7 @@ mod tests {
     #[test]
     fn each_log_index_shows_its_own_state() {
         let overlay = Overlay::above(4, 1000);
+        assert_eq!(overlay.enter(), 4);
         commit(&overlay, 5, &[("a", Some("1")), ("b", Some("1"))]);
         commit(&overlay, 7, &[("a", None), ("c", Some("2"))]);
         commit(&overlay, 9, &[("a", Some("3"))]);
@@ -325,19 +383,37 @@ mod tests {
     }
 
     #[test]
-    fn many_versions_of_one_key_are_walked_past() {
-        let overlay = Overlay::above(0, 1000);
-        for log_index in 1..=100 {
-            commit(
-                &overlay,
-                log_index,
-                &[("hot", Some(&log_index.to_string()))],
-            );
-        }
-        commit(&overlay, 101, &[("cold", Some("x")), ("zero", Some("y"))]);
-        assert_eq!(walk(&overlay, 50), "hot=50");
-        assert_eq!(walk(&overlay, 101), "cold=x hot=100 zero=y");
-        assert_eq!(overlay.rows(), 102);
+    fn a_hot_key_costs_one_row_unless_somebody_reads() {
+        let overlay = Overlay::above(0, 1 << 20);
+        let write = |from: u64, to: u64| {
+            for log_index in from..=to {
+                commit(&overlay, log_index, &[("hot", Some(&format!("{log_index:04}")))]);
+            }
+        };
+        write(1, 100);
+        let alone = overlay.bytes();
+        assert_eq!(overlay.enter(), 100);
+        write(101, 200);
+        assert_eq!((walk(&overlay, 100), walk(&overlay, 150)), ("hot=0100".into(), "hot=0150".into()));
+        assert!(overlay.bytes() > alone);
+        overlay.leave();
+        write(201, 201);
+        assert_eq!(walk(&overlay, 201), "hot=0201");
+        assert_eq!((overlay.bytes(), overlay.rows()), (alone, 1));
+    }
+
+    #[test]
+    fn a_walk_takes_every_row_once_across_its_batches() {
+        let overlay = Overlay::above(0, 1 << 20);
+        let keys: Vec<String> = (0..1000).map(|number| format!("key{number:04}")).collect();
+        let changes: Vec<(&str, Option<&str>)> =
+            keys.iter().map(|key| (key.as_str(), Some("x"))).collect();
+        commit(&overlay, 1, &changes);
+        let walked: Vec<_> = overlay
+            .changes(b"key0003", Some(b"key0990"), 1)
+            .map(|change| String::from_utf8(change.unwrap().0.to_vec()).unwrap())
+            .collect();
+        assert_eq!(walked, keys[3..990]);
     }
 
     #[test]
@@ -354,7 +430,7 @@ mod tests {
         for one in &keys {
             for other in &keys {
                 assert_eq!(
-                    Place::new(one, 1).cmp(&Place::new(other, 1)),
+                    Place::new(one).cmp(&Place::new(other)),
                     one.cmp(other)
                 );
             }

@@ -52,7 +52,7 @@ pub(super) struct View {
 impl View {
     /// The state after the last batch committed to `version`.
     pub(super) fn latest(version: Arc<Version>) -> Self {
-        let log_index = version.active.last();
+        let log_index = version.active.enter();
         Self { version, log_index }
     }
 
@@ -75,6 +75,12 @@ impl View {
         );
         sources.push(tables.changes(start, end));
         sources
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.version.active.leave();
     }
 }
 

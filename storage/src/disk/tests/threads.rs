@@ -22,7 +22,7 @@ fn check_twins(txn: &dyn ReadTxn) {
     let rows: Vec<_> = txn.rows(b"mm", b"mn\0").map(|row| row.unwrap().1).collect();
     assert_eq!(rows.len(), if log_index > 0 { 2 } else { 0 });
     assert!(rows.iter().all(|value| Some(value) == expected.as_ref()));
-    let removed = format!("filler{:03}", log_index % 50);
+    let removed = format!("filler{:03}", log_index % 900);
     assert_eq!(txn.get(removed.as_bytes()).unwrap(), None);
 }
 
@@ -33,10 +33,10 @@ fn write_twins(engine: &dyn Engine, log_index: u64) {
         txn.put(bytes(key), bytes(&log_index.to_string()));
     }
     for filler in 0..10 {
-        let key = format!("filler{:03}", (log_index * 7 + filler) % 50);
+        let key = format!("filler{:03}", (log_index * 7 + filler) % 900);
         txn.put(key.into(), Bytes::from(vec![b'x'; 100]));
     }
-    txn.delete(format!("filler{:03}", log_index % 50).into());
+    txn.delete(format!("filler{:03}", log_index % 900).into());
     txn.commit();
 }
 
