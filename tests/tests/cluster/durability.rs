@@ -1,0 +1,170 @@
+//! What was acknowledged stays: kill -9, SIGTERM, restarts, damaged and locked directories.
+
+use crate::{expect, verify_everywhere};
+use kvorum_tests::cluster::Cluster;
+use kvorum_tests::load::Load;
+use kvorum_tests::node::{Node, wait_until};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Settings of a cluster whose nodes take writes for the leader.
+const FORWARD: &[&str] = &["follower-writes=forward"];
+
+#[test]
+fn writes_survive_kill_9_of_the_leader() {
+    let mut cluster = Cluster::start(3, &[]);
+    let load = Load::start(&cluster.addresses(), 3);
+    for _ in 0..2 {
+        load.wait_for(200);
+        let leader = cluster.leader();
+        cluster.nodes[leader].kill();
+        load.wait_for(200);
+        cluster.nodes[leader].start();
+    }
+    load.wait_for(100);
+    let ledgers = load.finish();
+    cluster.wait_converged();
+    verify_everywhere(&mut cluster, &ledgers);
+}
+
+#[test]
+fn writes_survive_kill_9_of_a_follower() {
+    let mut cluster = Cluster::start(3, FORWARD);
+    let load = Load::start(&cluster.addresses(), 3);
+    for _ in 0..2 {
+        load.wait_for(200);
+        let follower = cluster.follower();
+        cluster.nodes[follower].kill();
+        load.wait_for(200);
+        cluster.nodes[follower].start();
+    }
+    let ledgers = load.finish();
+    cluster.wait_converged();
+    verify_everywhere(&mut cluster, &ledgers);
+}
+
+#[test]
+fn writes_survive_kill_9_of_all_nodes_at_once() {
+    let mut cluster = Cluster::start(3, FORWARD);
+    let mut ledgers = Vec::new();
+    for round in 0..2 {
+        let load = Load::start(&cluster.addresses(), 3);
+        load.wait_for(300);
+        cluster.nodes.iter_mut().for_each(Node::kill);
+        // The second round begins its numbers anew and overwrites the first's keys with the same
+        // values; counters go on, so each round's bounds are raised by what was there before.
+        let mut these = load.finish();
+        cluster.start_all();
+        if round == 0 {
+            verify_everywhere(&mut cluster, &these);
+            expect(&mut cluster.nodes[0].client(), "FLUSHALL", "OK");
+        }
+        ledgers.clear();
+        ledgers.append(&mut these);
+    }
+    verify_everywhere(&mut cluster, &ledgers);
+}
+
+#[test]
+fn one_node_keeps_its_writes_through_kill_9_and_sigterm() {
+    let mut cluster = Cluster::start(1, &[]);
+    let load = Load::start(&cluster.addresses(), 4);
+    load.wait_for(500);
+    cluster.nodes[0].kill();
+    let ledgers = load.finish();
+    cluster.start_all();
+    verify_everywhere(&mut cluster, &ledgers);
+    let (status, took) = cluster.nodes[0].terminate();
+    assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
+    cluster.start_all();
+    verify_everywhere(&mut cluster, &ledgers);
+}
+
+#[test]
+fn sigterm_hands_leadership_over_and_exits_0_within_5_s() {
+    let mut cluster = Cluster::start(3, FORWARD);
+    let load = Load::start(&cluster.addresses(), 3);
+    load.wait_for(200);
+    let leader = cluster.leader();
+    let (status, took) = cluster.nodes[leader].terminate();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    let others = cluster.others(leader);
+    let leads = |at: &usize| cluster.nodes[*at].info("raft")["raft_role"] == "leader";
+    assert!(others.iter().any(leads), "nobody led when the old leader had ended");
+    load.wait_for(200);
+    let ledgers = load.finish();
+    cluster.start_all();
+    cluster.wait_converged();
+    verify_everywhere(&mut cluster, &ledgers);
+}
+
+#[test]
+fn shutdown_ends_a_node_as_sigterm_does() {
+    let mut cluster = Cluster::start(1, &[]);
+    let mut client = cluster.nodes[0].client();
+    expect(&mut client, "SET k v", "OK");
+    assert!(client.call(&["SHUTDOWN"]).is_err(), "SHUTDOWN is answered by the end");
+    wait_until(Duration::from_secs(5), "the process ends", || cluster.nodes[0].exited().is_some());
+    assert!(cluster.nodes[0].exited().expect("it has ended").success());
+    cluster.start_all();
+    expect(&mut cluster.nodes[0].client(), "GET k", "v");
+}
+
+#[test]
+fn appendfsync_everysec_works_and_says_so() {
+    let mut cluster = Cluster::start(3, &["appendfsync=everysec", "follower-writes=forward"]);
+    let load = Load::start(&cluster.addresses(), 3);
+    load.wait_for(500);
+    let ledgers = load.finish();
+    for node in &cluster.nodes {
+        assert_eq!(node.info("raft")["raft_fsync_mode"], "everysec");
+    }
+    verify_everywhere(&mut cluster, &ledgers);
+    for node in &mut cluster.nodes {
+        assert!(node.terminate().0.success());
+    }
+    cluster.start_all();
+    verify_everywhere(&mut cluster, &ledgers);
+}
+
+#[test]
+fn a_second_process_on_the_same_directory_refuses_to_start() {
+    let mut cluster = Cluster::start(1, &[]);
+    let other = cluster.add_node(&[], &[]);
+    cluster.nodes[other].dir = cluster.nodes[0].dir.clone();
+    let (status, output) = cluster.nodes[other].run_to_its_end();
+    assert!(!status.success() && output.contains("another process"), "{status}: {output}");
+    expect(&mut cluster.nodes[0].client(), "SET k v", "OK");
+}
+
+#[test]
+fn a_log_damaged_in_the_middle_keeps_the_node_from_starting() {
+    let mut cluster = Cluster::start(1, &[]);
+    let mut client = cluster.nodes[0].client();
+    for number in 0..50 {
+        expect(&mut client, &format!("SET k{number} marker-{number}-marker"), "OK");
+    }
+    cluster.nodes[0].kill();
+    let (path, at) = find(&cluster.nodes[0].dir.join("log"), b"marker-25-marker");
+    let mut bytes = fs::read(&path).expect("the segment can be read");
+    bytes[at] ^= 0x10;
+    fs::write(&path, bytes).expect("the segment can be written");
+    let (status, output) = cluster.nodes[0].run_to_its_end();
+    assert!(!status.success(), "{output}");
+    assert!(output.contains("log") && output.contains("damage"), "{output}");
+}
+
+/// Where the file with these bytes is, and at what offset they are.
+fn find(dir: &Path, bytes: &[u8]) -> (PathBuf, usize) {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(dir).expect("the log's directory").flatten().map(|file| file.path()).collect();
+    files.sort();
+    let place = |path: &PathBuf| {
+        let content = fs::read(path).ok()?;
+        content.windows(bytes.len()).position(|window| window == bytes)
+    };
+    let found = files.iter().find_map(|path| place(path).map(|at| (path.clone(), at)));
+    found.expect("the log holds what was written")
+}
