@@ -120,6 +120,7 @@ impl Bootstrap {
                 continue;
             }
             let known = self.introductions(node, &addresses).await;
+            self.forget_void_pledge(state.pledge, &known)?;
             let formed = known.iter().find(|other| other.cluster_id != 0);
             match formed {
                 Some(member) => self.join(node, member).await,
@@ -177,6 +178,21 @@ impl Bootstrap {
         answers.into_iter().flatten().filter(|other| other.node_id != own).collect()
     }
 
+    /// Takes back a pledge whose initiator became a member of another cluster: what it was given
+    /// for can never be formed any more.
+    fn forget_void_pledge(&self, pledge: Option<Pledge>, known: &[Introduction]) -> io::Result<()> {
+        let Some(pledge) = pledge else { return Ok(()) };
+        let is_void = |other: &Introduction| {
+            other.node_id == pledge.initiator
+                && other.cluster_id != 0
+                && other.cluster_id != pledge.cluster_id
+        };
+        if known.iter().any(is_void) && self.identity.state().pledge == Some(pledge) {
+            self.identity.set_pledge(None)?;
+        }
+        Ok(())
+    }
+
     /// Asks a member to have this node added.
     async fn join(&self, node: &Node, member: &Introduction) {
         let own = self.introduction(node);
@@ -199,7 +215,9 @@ impl Bootstrap {
         }
         let members: BTreeMap<u64, Introduction> = met.into_iter().take(self.expect).collect();
         let pledged = self.identity.state().pledge;
-        if members.keys().next() != Some(&own.node_id) && pledged.is_none() {
+        let is_bound = pledged.is_some_and(|pledge| pledge.initiator != own.node_id);
+        if is_bound || (members.keys().next() != Some(&own.node_id) && pledged.is_none()) {
+            // It may have been bound while it asked who is there.
             return Ok(());
         }
         let cluster_id = pledged.map_or_else(random_id, |pledge| pledge.cluster_id);
@@ -311,7 +329,11 @@ impl Bootstrap {
             return Err(format!("this node belongs to cluster {:016x}", state.cluster_id));
         }
         match state.pledge {
-            Some(given) if given.initiator == pledge.initiator || given == pledge => {}
+            // The same cluster, whoever of its members speaks for it; or another attempt of the
+            // same initiator, which has given up the one before.
+            Some(given)
+                if given.cluster_id == pledge.cluster_id
+                    || given.initiator == pledge.initiator => {}
             Some(given) => {
                 return Err(format!("this node is pledged to node {}", given.initiator));
             }
