@@ -1,6 +1,7 @@
 //! WATCH and EXEC. A MULTI block with a write is one log entry; one without is one read.
 
 use crate::commands::context::{NodeContext, SessionContext, user_key};
+use crate::commands::numbers;
 use crate::commands::spec::Run;
 use crate::dispatch::{Checked, route};
 use crate::limits::WATCHED_KEYS_MAX;
@@ -59,7 +60,8 @@ async fn execute(
     multi: MultiBlock,
     watched: Vec<Watched>,
 ) -> Reply {
-    let block = Block::new(session.database, multi);
+    let databases = server.settings.load().databases as u16;
+    let block = Block::new(session.database, databases, multi);
     let data = if block.writes {
         replicate(server, session, watched, block.commands()).await
     } else {
@@ -78,7 +80,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(database: u8, multi: MultiBlock) -> Self {
+    fn new(database: u8, databases: u16, multi: MultiBlock) -> Self {
         let mut database = database;
         let mut writes = false;
         let mut queued = Vec::with_capacity(multi.queued.len());
@@ -86,7 +88,7 @@ impl Block {
             writes |= matches!(command.spec.run, Run::Write { .. });
             let own = database;
             if command.spec.name == "select"
-                && let Some(number) = selected(&command.request)
+                && let Some(number) = selected(&command.request, databases)
             {
                 database = number;
             }
@@ -132,9 +134,9 @@ fn is_on_data(queued: &Queued) -> bool {
     matches!(queued.spec.run, Run::Read(_) | Run::Scan(_) | Run::Write { .. })
 }
 
-/// The database of a SELECT that will succeed.
-fn selected(request: &Request) -> Option<u8> {
-    std::str::from_utf8(request.get(1)?).ok()?.parse().ok()
+/// The database of a SELECT that will succeed; one that fails leaves the database as it was.
+fn selected(request: &Request, databases: u16) -> Option<u8> {
+    numbers::database(request.get(1)?, databases).ok()
 }
 
 async fn replicate(
