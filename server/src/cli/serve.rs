@@ -199,7 +199,9 @@ async fn end_when_broken(node: Node) {
             std::process::exit(EXIT_BROKEN);
         }
         if metrics.changed().await.is_err() {
-            return;
+            // A stop or a failure is announced before Raft's task ends; a panic is not.
+            tracing::error!("Raft's task panicked; the process ends");
+            std::process::exit(EXIT_BROKEN);
         }
     }
 }
