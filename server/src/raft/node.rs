@@ -273,8 +273,13 @@ async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
     shared.counters.read_rounds.fetch_add(1, Ordering::Relaxed);
     match shared.leadership() {
         Leadership::Here => {
-            let confirmed = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
-            let confirmed = confirmed.map_err(|_| ReplicationError::NotLeader)?;
+            // Bounded, because Raft itself waits without end for the entry to be applied, and a
+            // leader that was cut off from the others before it committed one never applies it.
+            let confirming = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let confirmed = tokio::time::timeout(READ_INDEX_ANSWER_WAIT, confirming)
+                .await
+                .map_err(|_| ReplicationError::NotLeader)?
+                .map_err(|_| ReplicationError::NotLeader)?;
             Ok(store_index(confirmed.log_id()))
         }
         Leadership::At(id, address) => {
