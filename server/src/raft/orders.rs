@@ -197,7 +197,8 @@ impl Node {
             let why = format!("node {} is the member at {known}, not {}", node.node_id, node.address);
             return Err(why.into());
         }
-        if membership.voter_ids().any(|id| id == node.node_id) {
+        let is_voter = membership.voter_ids().any(|id| id == node.node_id);
+        if is_voter && node.cluster_id == cluster_id {
             return Ok(());
         }
         let clash = membership.nodes().find(|(id, address)| {
@@ -212,6 +213,10 @@ impl Node {
         let link = PeerLink::new(peer, node.node_id, shard, identity, peers);
         let invited = link.call(Kind::Invite, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await;
         invited.map_err(|error| format!("node {} cannot be invited: {error}", node.node_id))?;
+        if is_voter {
+            // A member since the cluster was formed, that had taken its pledge back meanwhile.
+            return Ok(());
+        }
         tracing::info!(node = node.node_id, address = %node.address, "adding a learner");
         let added = self.shared.raft.add_learner(node.node_id, node.address.clone(), false).await;
         added.map_err(|error| error.to_string())?;
