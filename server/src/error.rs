@@ -5,6 +5,7 @@
 //! no client retries it.
 
 use crate::commands::error::{CommandError, Failure};
+use crate::limits::SUBMISSION_BYTES_MAX;
 use crate::raft::error::ReplicationError;
 use protocol::Reply;
 
@@ -17,6 +18,9 @@ impl From<ReplicationError> for Reply {
             ReplicationError::Overloaded => {
                 Reply::error("TRYAGAIN Too many requests are waiting to be replicated")
             }
+            ReplicationError::TooLong => Reply::error(format!(
+                "ERR the commands together exceed {SUBMISSION_BYTES_MAX} bytes of one log entry"
+            )),
             ReplicationError::NotServing(why) => Reply::error(format!("CLUSTERDOWN {why}")),
             ReplicationError::OutcomeUnknown(why) => Reply::error(format!(
                 "UNKNOWN The outcome of this write is unknown, it may take effect: {why}"

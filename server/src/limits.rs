@@ -51,6 +51,10 @@ pub const READS_WAITING_MAX: usize = 65_536;
 /// overload at once.
 pub const SUBMISSIONS_QUEUED_MAX: usize = 65_536;
 
+/// Encoded commands of one client's run, in bytes: it is never split, so together with the group it
+/// joins (64 MiB, twice when it is forwarded) it has to fit a log entry and a peer's frame (1 GiB).
+pub const SUBMISSION_BYTES_MAX: usize = 768 << 20;
+
 /// Entries up to this size, in bytes, are applied on the thread that learns of their commit; larger
 /// ones beside it.
 pub const APPLY_INLINE_BYTES_MAX: usize = 64 << 10;

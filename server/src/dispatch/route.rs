@@ -53,7 +53,12 @@ pub(super) async fn replicate(
     let outcome = server.node.write(operations, count).await;
     let count = u64::from(count);
     match &outcome {
-        Ok(_) | Err(ReplicationError::NotLeader | ReplicationError::NotServing(_)) => {}
+        Ok(_)
+        | Err(
+            ReplicationError::NotLeader
+            | ReplicationError::TooLong
+            | ReplicationError::NotServing(_),
+        ) => {}
         Err(ReplicationError::NoLeader) => server.metrics.requests_held.add(count),
         Err(ReplicationError::Overloaded) => server.metrics.requests_overloaded.add(count),
         Err(ReplicationError::OutcomeUnknown(_)) => server.metrics.outcomes_unknown.add(count),

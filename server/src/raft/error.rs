@@ -12,6 +12,9 @@ pub(crate) enum ReplicationError {
     /// Not proposed: a queue is full.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// Not proposed: it would not fit a log entry.
+    #[error("too long to be replicated")]
+    TooLong,
     /// Not proposed: the node is stopping, or was removed from its cluster.
     #[error("this node does not serve: {0}")]
     NotServing(&'static str),

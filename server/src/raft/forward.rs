@@ -63,6 +63,7 @@ impl ForwardAnswer {
             Err(
                 ReplicationError::NotLeader
                 | ReplicationError::NoLeader
+                | ReplicationError::TooLong
                 | ReplicationError::NotServing(_),
             ) => ForwardAnswer::NotLeader,
         }

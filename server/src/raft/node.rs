@@ -6,7 +6,7 @@
 //! (`orders`), forming and joining a cluster (`bootstrap`), the peers' side (`peer_server`).
 
 use crate::config::Settings;
-use crate::limits::{FORWARD_ANSWER_WAIT, READ_INDEX_ANSWER_WAIT};
+use crate::limits::{FORWARD_ANSWER_WAIT, READ_INDEX_ANSWER_WAIT, SUBMISSION_BYTES_MAX};
 use crate::raft::applier::{Applier, Machine, store_index};
 use crate::raft::barrier::Barrier;
 use crate::raft::codec::Wire;
@@ -155,6 +155,9 @@ impl Node {
     /// Replicates encoded operations: here when this node leads, else through the leader. Held for
     /// the configured time while there is no leader, as long as nothing was proposed.
     pub(crate) async fn write(&self, operations: Bytes, count: u32) -> Outcome {
+        if operations.len() > SUBMISSION_BYTES_MAX {
+            return Err(ReplicationError::TooLong);
+        }
         let deadline = self.hold_deadline();
         loop {
             let outcome = match self.wait_for_leader(deadline).await {
