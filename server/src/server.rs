@@ -211,7 +211,11 @@ impl NodeControl for Server {
                     let has = |matched: &Option<crate::raft::types::LogId>| {
                         matched.as_ref().map_or(0, |id| id.index + 1) >= log_index
                     };
-                    others.filter(|(id, matched)| **id != own && has(matched)).count()
+                    match metrics.replication {
+                        Some(_) => others.filter(|(id, matched)| **id != own && has(matched)).count(),
+                        // Only the leader knows who has it; acknowledged means a majority has.
+                        None => metrics.membership_config.voter_ids().count() / 2,
+                    }
                 };
                 if reached >= count {
                     return reached;

@@ -221,6 +221,7 @@ impl Demo {
                 say(&screen::table(&self.nodes, &self.seen));
             }
             (["restart" | "r", _], Some(number)) => self.restart(number - 1).await,
+            (["restart" | "r"], _) => self.start_all(),
             (["kill" | "k", _], Some(number)) => match self.nodes[number - 1].kill().await {
                 true => say(&format!("node {number} was killed (kill -9)")),
                 false => say(&format!("node {number} does not run")),
@@ -230,6 +231,16 @@ impl Demo {
             }
             (["help" | "h" | "?"], _) => say(screen::HELP),
             _ => say(&format!("'{line}' is not known\n{}", screen::HELP)),
+        }
+    }
+
+    /// Starts every node that is down.
+    fn start_all(&mut self) {
+        for node in self.nodes.iter_mut().filter(|node| !node.is_running()) {
+            match node.start() {
+                Ok(()) => say(&format!("node {} starts again", node.plan.number)),
+                Err(why) => say(&why),
+            }
         }
     }
 

@@ -85,6 +85,8 @@ pub(crate) struct Bootstrap {
     bootstraps: bool,
     requirepass: String,
     changed: tokio::sync::Notify,
+    /// Held while a pledge is looked at and changed: no two initiators may both be given it.
+    pledging: parking_lot::Mutex<()>,
 }
 
 impl Bootstrap {
@@ -99,6 +101,7 @@ impl Bootstrap {
             bootstraps: values.bootstrap,
             requirepass: values.requirepass.clone(),
             changed: tokio::sync::Notify::new(),
+            pledging: parking_lot::Mutex::default(),
         }
     }
 
@@ -114,16 +117,25 @@ impl Bootstrap {
                 && state.pledge.is_none_or(|pledge| pledge.initiator == state.node_id);
             let initialized = node.shared.raft.is_initialized().await.map_err(io::Error::other)?;
             let alone = self.bootstraps && addresses.is_empty() && self.expect == 0;
-            if unbound && !initialized && alone {
-                self.form(node, &BTreeMap::from([(state.node_id, node.shared.address.clone())]))
-                    .await?;
+            if unbound
+                && !initialized
+                && alone
+                && let Some(pledge) = self.claim()?
+            {
+                let members = BTreeMap::from([(state.node_id, node.shared.address.clone())]);
+                self.form(node, &members, pledge).await?;
                 continue;
             }
             let known = self.introductions(node, &addresses).await;
             self.forget_void_pledge(state.pledge, &known)?;
             let formed = known.iter().find(|other| other.cluster_id != 0);
             match formed {
-                Some(member) => self.join(node, member).await,
+                Some(member) => {
+                    if !initialized {
+                        self.give_up(node, &known).await?;
+                    }
+                    self.join(node, member).await;
+                }
                 None if unbound && !initialized && self.expect > 0 => {
                     self.meet(node, &known).await?;
                 }
@@ -144,11 +156,13 @@ impl Bootstrap {
     /// RAFT.CLUSTER INIT: forms a cluster of this node alone.
     pub(crate) async fn form_alone(&self, node: &Node) -> io::Result<()> {
         let state = self.identity.state();
+        let bound = || io::Error::other("this node already belongs to a cluster");
         if state.cluster_id != 0 || state.pledge.is_some() || self.expect > 0 {
-            return Err(io::Error::other("this node already belongs to a cluster"));
+            return Err(bound());
         }
+        let pledge = self.claim()?.ok_or_else(bound)?;
         let members = BTreeMap::from([(state.node_id, node.shared.address.clone())]);
-        self.form(node, &members).await
+        self.form(node, &members, pledge).await
     }
 
     async fn is_done(&self, node: &Node) -> io::Result<bool> {
@@ -182,6 +196,7 @@ impl Bootstrap {
     /// for can never be formed any more.
     fn forget_void_pledge(&self, pledge: Option<Pledge>, known: &[Introduction]) -> io::Result<()> {
         let Some(pledge) = pledge else { return Ok(()) };
+        let _one = self.pledging.lock();
         let is_void = |other: &Introduction| {
             other.node_id == pledge.initiator
                 && other.cluster_id != 0
@@ -215,14 +230,12 @@ impl Bootstrap {
         }
         let members: BTreeMap<u64, Introduction> = met.into_iter().take(self.expect).collect();
         let pledged = self.identity.state().pledge;
-        let is_bound = pledged.is_some_and(|pledge| pledge.initiator != own.node_id);
-        if is_bound || (members.keys().next() != Some(&own.node_id) && pledged.is_none()) {
-            // It may have been bound while it asked who is there.
+        if members.keys().next() != Some(&own.node_id) && pledged.is_none() {
             return Ok(());
         }
-        let cluster_id = pledged.map_or_else(random_id, |pledge| pledge.cluster_id);
-        let pledge = Pledge { cluster_id, initiator: own.node_id };
-        self.identity.set_pledge(Some(pledge))?;
+        // It may have been bound while it asked who is there.
+        let Some(pledge) = self.claim()? else { return Ok(()) };
+        let cluster_id = pledge.cluster_id;
         for member in members.values().filter(|member| member.node_id != own.node_id) {
             let link = self.link(node, member);
             let asked = link.call(Kind::Promise, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await;
@@ -232,7 +245,34 @@ impl Bootstrap {
             }
         }
         let members = members.into_iter().map(|(id, member)| (id, member.address)).collect();
-        self.form(node, &members).await
+        self.form(node, &members, pledge).await
+    }
+
+    /// The pledge to this node's own attempt, given now if it has none; None: another binds it.
+    fn claim(&self) -> io::Result<Option<Pledge>> {
+        let _one = self.pledging.lock();
+        let state = self.identity.state();
+        match state.pledge {
+            _ if state.cluster_id != 0 => Ok(None),
+            Some(given) => Ok((given.initiator == state.node_id).then_some(given)),
+            None => {
+                let pledge = Pledge { cluster_id: random_id(), initiator: state.node_id };
+                self.identity.set_pledge(Some(pledge))?;
+                Ok(Some(pledge))
+            }
+        }
+    }
+
+    /// Takes back an attempt of before a restart: meanwhile others have formed a cluster.
+    async fn give_up(&self, node: &Node, known: &[Introduction]) -> io::Result<()> {
+        let state = self.identity.state();
+        match state.pledge {
+            Some(pledge) if pledge.initiator == state.node_id => {
+                let others = known.iter().map(|other| (other.node_id, other.clone())).collect();
+                self.take_back(node, pledge.cluster_id, &others).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Takes an attempt back: it was not formed, and now it never will be.
@@ -252,12 +292,12 @@ impl Bootstrap {
         Ok(())
     }
 
-    async fn form(&self, node: &Node, members: &BTreeMap<u64, NodeAddress>) -> io::Result<()> {
-        let state = self.identity.state();
-        let pledge = state
-            .pledge
-            .unwrap_or_else(|| Pledge { cluster_id: random_id(), initiator: state.node_id });
-        self.identity.set_pledge(Some(pledge))?;
+    async fn form(
+        &self,
+        node: &Node,
+        members: &BTreeMap<u64, NodeAddress>,
+        pledge: Pledge,
+    ) -> io::Result<()> {
         let initialized = node.shared.raft.initialize(members.clone()).await;
         initialized.map_err(io::Error::other)?;
         self.identity.adopt_cluster(pledge.cluster_id)?;
@@ -298,6 +338,7 @@ impl Bootstrap {
             Kind::Release => {
                 let cluster_id = u64::from_bytes(payload).map_err(text)?;
                 let given = Pledge { cluster_id, initiator: frame.from };
+                let _one = self.pledging.lock();
                 if self.identity.state().pledge == Some(given) {
                     self.identity.set_pledge(None).map_err(|error| error.to_string())?;
                 }
@@ -318,6 +359,7 @@ impl Bootstrap {
 
     /// Gives a pledge, unless another one binds this node.
     fn promise(&self, pledge: Pledge) -> Result<(), String> {
+        let _one = self.pledging.lock();
         let state = self.identity.state();
         if state.removed {
             return Err("this node was removed from its cluster; give it an empty data directory".to_owned());
@@ -359,3 +401,6 @@ impl Bootstrap {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

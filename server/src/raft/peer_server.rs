@@ -18,7 +18,7 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use storage::snapshot::SnapshotSink;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -100,10 +100,19 @@ struct Connection {
     server: PeerServer,
     answers: mpsc::Sender<Frame>,
     /// Where streamed appends go, once there are any.
-    appends: Option<mpsc::Sender<(Frame, AppendRequest)>>,
+    appends: Option<AppendStream>,
     /// The snapshot being received.
     snapshot: Mutex<Option<Incoming>>,
     working: Arc<Semaphore>,
+}
+
+/// One stream of appends: it ends with the first conflict, and the leader then begins another on
+/// the same connection.
+struct AppendStream {
+    requests: mpsc::Sender<(Frame, AppendRequest)>,
+    /// Set before the answer that ends the stream is sent: what comes after that answer belongs to
+    /// the next stream. The channel cannot tell, because openraft goes on holding its other end.
+    ended: Arc<AtomicBool>,
 }
 
 struct Incoming {
@@ -188,24 +197,16 @@ impl Connection {
             let peers = &self.server.node.shared.peers;
             peers.appends_with_entries.fetch_add(1, Ordering::Relaxed);
         }
-        let mut undelivered = Some((head_of(frame), request));
-        if let Some(appends) = &self.appends
-            && let Some(item) = undelivered.take()
-            && let Err(mpsc::error::SendError(item)) = appends.send(item).await
-        {
-            undelivered = Some(item);
+        if self.appends.as_ref().is_none_or(|stream| stream.ended.load(Ordering::Acquire)) {
+            let (requests, queue) = mpsc::channel(PEER_REQUESTS_MAX);
+            let ended = Arc::new(AtomicBool::new(false));
+            let (server, answers) = (self.server.clone(), self.answers.clone());
+            crate::tasks::spawn(append_stream(server, answers, queue, ended.clone()));
+            self.appends = Some(AppendStream { requests, ended });
         }
-        if let Some(item) = undelivered {
-            // The first of the connection, or the stream before it ended with a conflict.
-            let (appends, requests) = mpsc::channel(PEER_REQUESTS_MAX);
-            crate::tasks::spawn(append_stream(
-                self.server.clone(),
-                self.answers.clone(),
-                requests,
-            ));
-            // The stream was made above; it takes at least one.
-            drop(appends.send(item).await);
-            self.appends = Some(appends);
+        if let Some(stream) = &self.appends {
+            // A stream that ended meanwhile takes no more: its leader no longer waits either.
+            drop(stream.requests.send((head_of(frame), request)).await);
         }
     }
 
@@ -330,6 +331,7 @@ async fn append_stream(
     server: PeerServer,
     answers: mpsc::Sender<Frame>,
     requests: mpsc::Receiver<(Frame, AppendRequest)>,
+    ended: Arc<AtomicBool>,
 ) {
     let (heads, mut waiting) = mpsc::unbounded_channel();
     let input = futures_util::stream::unfold(requests, move |mut requests| {
@@ -349,6 +351,7 @@ async fn append_stream(
             Ok(result) => (Ok(result.to_bytes()), result.is_err()),
             Err(fatal) => (Err(fatal.to_string()), true),
         };
+        ended.fetch_or(last, Ordering::AcqRel);
         send(&answers, &server, &head, answer).await;
         if last {
             break;

@@ -15,6 +15,8 @@ const GROUP_MAX: u64 = 10_000_000;
 pub struct Spread {
     /// Number of measurements.
     pub count: u64,
+    /// Their mean.
+    pub mean: u64,
     /// Half of the measurements are at most this.
     pub p50: u64,
     /// 99 % of the measurements are at most this.
@@ -110,6 +112,7 @@ impl Meter {
 fn spread(histogram: &Histogram<u64>) -> Spread {
     Spread {
         count: histogram.len(),
+        mean: histogram.mean().round() as u64,
         p50: histogram.value_at_quantile(0.5),
         p99: histogram.value_at_quantile(0.99),
         max: histogram.max(),

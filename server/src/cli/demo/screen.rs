@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 pub(super) const HELP: &str = concat!(
     "  status        the table of nodes\n",
     "  kill N        end node N without warning (kill -9), to watch the others take over\n",
-    "  restart N     start node N again; one that runs is stopped first\n",
+    "  restart [N]   start node N again, a running one is stopped first; without N: all that are down\n",
     "  help          this\n",
     "  quit          stop all nodes and end; Ctrl-C does the same",
 );

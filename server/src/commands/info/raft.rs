@@ -89,6 +89,7 @@ fn log(from: &Sources<'_>, section: &mut Section) {
     section.add("raft_fsync_mode", from.node.settings().load().appendfsync.name());
     section.add("raft_fsync_count", log.fsync_count);
     section.add("raft_fsync_max_microseconds", log.fsync_us.max);
+    section.add("raft_fsync_avg_microseconds", log.fsync_us.mean);
     section.add("raft_fsync_p50_microseconds", log.fsync_us.p50);
     section.add("raft_fsync_p99_microseconds", log.fsync_us.p99);
     section.add("raft_fsync_slow", log.slow_syncs);
