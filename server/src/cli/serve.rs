@@ -10,7 +10,7 @@ use crate::raft::applier::Machine;
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::duties;
 use crate::raft::identity::Identity;
-use crate::raft::node::{Leadership, Node};
+use crate::raft::node::{Leadership, Node, Shared};
 use crate::raft::peer_server::PeerServer;
 use crate::random::random_u64;
 use crate::server::Server;
@@ -18,7 +18,7 @@ use openraft::async_runtime::WatchReceiver;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::disk::{DiskEngine, DiskOptions};
 use storage::log::{LogHooks, LogOptions, RaftLog, SyncPolicy};
@@ -87,7 +87,8 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let dir = Path::new(&values.data_dir);
     std::fs::create_dir_all(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
-    let log = open_log(&values, dir)?;
+    let started = Arc::new(OnceLock::new());
+    let log = open_log(&values, dir, started.clone())?;
     let identity = Arc::new(Identity::open(dir, fresh_node_id())?);
     let engine = open_engine(&values, dir)?;
     let clients = listener::bind(&values.listen, values.tcp_backlog as u32).await?;
@@ -96,9 +97,10 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let peers = listener::bind(&peer_listen, values.tcp_backlog as u32).await?;
     let address = addresses(&values, clients.local_addr()?.port(), peers.local_addr()?.port());
     let machine = Machine::open(engine.clone(), 0).map_err(io::Error::other)?;
-    let started = (identity.clone(), machine, log.clone(), address.clone());
-    let (identity_, machine, files, own) = started;
-    let node = Node::start(settings.clone(), identity_, machine, files, own).await?;
+    let (own, files) = (address.clone(), log.clone());
+    let node = Node::start(settings.clone(), identity.clone(), machine, files, own).await?;
+    // Set once, here.
+    drop(started.set(node.shared.clone()));
     let bootstrap = Arc::new(Bootstrap::new(&settings, identity.clone()));
     let stop = CancellationToken::new();
     let server = Arc::new(Server::new(
@@ -206,10 +208,16 @@ async fn end_when_broken(node: Node) {
     }
 }
 
-fn open_log(values: &Values, dir: &Path) -> io::Result<RaftLog> {
+/// Opens the log; what it reports names the node once it has started.
+fn open_log(
+    values: &Values,
+    dir: &Path,
+    started: Arc<OnceLock<Arc<Shared>>>,
+) -> io::Result<RaftLog> {
     let hooks = LogHooks {
-        on_slow_sync: Some(Arc::new(|took| {
-            tracing::warn!(ms = took.as_millis() as u64, "slow fsync of the log");
+        on_slow_sync: Some(Arc::new(move |took| {
+            let (node, term, index) = started.get().map_or((0, 0, 0), |shared| shared.place());
+            tracing::warn!(node, term, index, ms = took.as_millis() as u64, "slow fsync");
         })),
         on_failure: Some(Arc::new(|error| {
             tracing::error!(%error, "the log failed; the process ends, nothing more is acknowledged");

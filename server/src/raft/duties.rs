@@ -107,7 +107,10 @@ async fn log_space(node: Node) {
             continue;
         }
         match node.snapshot().await {
-            Ok(index) => tracing::info!(index, "state made durable to free the log"),
+            Ok(upto) => {
+                let (node, term, index) = node.shared.place();
+                tracing::info!(node, term, index, upto, "snapshot built to free the log");
+            }
             Err(error) => {
                 tracing::warn!(error, "the log cannot be freed yet");
                 sleep(Duration::from_secs(1)).await;
@@ -133,7 +136,10 @@ impl Node {
             return;
         }
         match self.shared.raft.trigger().purge_log(upto).await {
-            Ok(()) => tracing::info!(index = upto + 1, "purged the log"),
+            Ok(()) => {
+                let (node, term, index) = self.shared.place();
+                tracing::info!(node, term, index, upto = upto + 1, "purged the log");
+            }
             Err(error) => tracing::error!(%error, "the log was not purged"),
         }
         // The purge goes through Raft's task and the log's writer.

@@ -241,6 +241,13 @@ impl Shared {
         }
     }
 
+    /// What every line of tracing says: this node, its term, the last index applied here.
+    pub(crate) fn place(&self) -> (u64, u64, u64) {
+        let metrics = self.raft.server_metrics();
+        let term = metrics.borrow_watched().vote.leader_id.term;
+        (self.identity.node_id(), term, self.machine.applied().log_index)
+    }
+
     /// The link to a member, for requests of clients and orders.
     pub(crate) fn link(&self, id: u64, address: &NodeAddress) -> Arc<PeerLink> {
         let mut links = self.links.lock();

@@ -217,7 +217,9 @@ impl Node {
             // A member since the cluster was formed, that had taken its pledge back meanwhile.
             return Ok(());
         }
-        tracing::info!(node = node.node_id, address = %node.address, "adding a learner");
+        let (own, term, index) = self.shared.place();
+        let (learner, address) = (node.node_id, &node.address);
+        tracing::info!(node = own, term, index, learner, %address, "adding a learner");
         let added = self.shared.raft.add_learner(node.node_id, node.address.clone(), false).await;
         added.map_err(|error| error.to_string())?;
         self.wait_caught_up(node.node_id).await?;
@@ -235,7 +237,8 @@ impl Node {
         self.wait_caught_up(id).await?;
         let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
         self.change(change, false).await?;
-        tracing::info!(node = id, "the learner is a voter now");
+        let (node, term, index) = self.shared.place();
+        tracing::info!(node, term, index, voter = id, "the learner is a voter now");
         Ok(())
     }
 
@@ -268,7 +271,8 @@ impl Node {
         } else {
             self.change(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await?;
         }
-        tracing::info!(node = id, "removed a node");
+        let (node, term, index) = self.shared.place();
+        tracing::info!(node, term, index, removed = id, "removed a node");
         let since = *self.membership().log_id();
         let link = self.shared.link(id, &address);
         // A node that is not reached finds out when it comes back and asks.

@@ -5,7 +5,7 @@
 //! appends are answered in order, everything else as it is done.
 
 use crate::limits::{PEER_CONNECTIONS_MAX, PEER_REQUESTS_MAX, PEER_WRITE_BATCH_BYTES};
-use crate::raft::applier::SnapshotData;
+use crate::raft::applier::{SnapshotData, store_index};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
@@ -87,7 +87,8 @@ impl PeerServer {
                 Err(error) => {
                     let peers = &connection.server.node.shared.peers;
                     peers.refused.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%remote, %error, "peer connection refused");
+                    let (node, term, index) = connection.server.node.shared.place();
+                    tracing::warn!(node, term, index, %remote, %error, "refused peer");
                     return;
                 }
             }
@@ -130,7 +131,8 @@ impl Connection {
         if let Err(why) = self.check(&frame) {
             peers.refused.fetch_add(1, Ordering::Relaxed);
             let (from, kind) = (frame.from, frame.kind);
-            tracing::warn!(%remote, from, ?kind, why, "refused peer");
+            let (node, term, index) = self.server.node.shared.place();
+            tracing::warn!(node, term, index, %remote, from, ?kind, why, "refused peer");
             return self.answer(&frame, Err(why)).await;
         }
         peers.heard(frame.from);
@@ -221,7 +223,9 @@ impl Connection {
                 let sink = crate::tasks::blocking(move || engine.import()).await;
                 let sink = sink.map_err(io::Error::other)?;
                 shared.machine.snapshot_receiving.store(true, Ordering::Relaxed);
-                tracing::info!(log_index = ?meta.last_log_id, "receiving a snapshot");
+                let (node, term, index) = shared.place();
+                let upto = meta.last_log_id.as_ref().map_or(0, store_index);
+                tracing::info!(node, term, index, upto, "receiving a snapshot");
                 *self.snapshot.lock() = Some(Incoming { vote, meta, sink, bytes: 0 });
                 Ok(Bytes::new())
             }
@@ -250,7 +254,8 @@ impl Connection {
                 let response = installed.await.map_err(io::Error::other)?;
                 shared.machine.snapshot_receiving.store(false, Ordering::Relaxed);
                 shared.machine.note_snapshot(log_index.as_ref().map_or(0, term_of), bytes);
-                tracing::info!(?log_index, "snapshot installed");
+                let (node, term, index) = shared.place();
+                tracing::info!(node, term, index, bytes, "snapshot installed");
                 Ok(response.to_bytes())
             }
         }
