@@ -89,7 +89,8 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
     let started = Arc::new(OnceLock::new());
     let log = open_log(&values, dir, started.clone())?;
-    let identity = Arc::new(Identity::open(dir, fresh_node_id())?);
+    let log_used = log.shards().into_iter().any(|shard| log.shard(shard).is_used());
+    let identity = Arc::new(Identity::open(dir, fresh_node_id(), log.id(), log_used)?);
     let engine = open_engine(&values, dir)?;
     let clients = listener::bind(&values.listen, values.tcp_backlog as u32).await?;
     let (peer_host, peer_port) = values.peer_listen_address();

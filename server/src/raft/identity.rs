@@ -6,6 +6,7 @@
 //! ```text
 //! kvorum-identity 1
 //! node <node id>
+//! log <id of the Raft log beside it>
 //! cluster <cluster id, 0: none yet>
 //! pledge <cluster id> <initiator's node id>     (only while a cluster is being formed)
 //! removed                                       (only after this node was removed)
@@ -13,6 +14,9 @@
 //!
 //! A pledge is the promise to become a member of a cluster that is being formed, or of one that
 //! invited this node. A node gives one at a time, so that no two clusters can form around it.
+//!
+//! The id and the log belong together: a node that lost its log lost its votes, and would vote
+//! again in a term in which it has voted. So neither is opened with another one beside it.
 
 use parking_lot::Mutex;
 use std::fs::{self, File};
@@ -35,6 +39,7 @@ pub(crate) struct Pledge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IdentityState {
     pub(crate) node_id: u64,
+    pub(crate) log_id: u64,
     pub(crate) cluster_id: u64,
     pub(crate) pledge: Option<Pledge>,
     pub(crate) removed: bool,
@@ -66,14 +71,23 @@ pub(crate) struct Identity {
 impl Identity {
     /// Loads the identity of a data directory, or gives the directory a new one.
     ///
-    /// `fresh_id` is used as the node id of a new identity.
-    pub(crate) fn open(dir: &Path, fresh_id: u64) -> io::Result<Self> {
+    /// `fresh_id` is used as the node id of a new identity. `log_id` is that of the log beside it,
+    /// which was `used` if anything was ever written to it.
+    ///
+    /// # Errors
+    /// `InvalidData` when the identity or its log is missing, unreadable or not the other's.
+    pub(crate) fn open(dir: &Path, fresh_id: u64, log_id: u64, used: bool) -> io::Result<Self> {
         let path = dir.join(FILE);
         let state = match IdentityState::read(dir)? {
-            Some(state) => state,
+            Some(state) if state.log_id == log_id => state,
+            Some(state) => {
+                return Err(lost(&format!("the log that node {} voted in is gone", state.node_id)));
+            }
+            None if used => return Err(lost("there is a log, but no identity of its node")),
             None => {
                 let state = IdentityState {
                     node_id: fresh_id,
+                    log_id,
                     cluster_id: 0,
                     pledge: None,
                     removed: false,
@@ -145,16 +159,23 @@ impl Identity {
     }
 }
 
+fn lost(what: &str) -> io::Error {
+    let why = format!("{what}; give this node an empty data directory, and it joins as a new one");
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 fn parse(text: &str) -> Option<IdentityState> {
     let mut lines = text.lines();
     if lines.next()? != HEADER {
         return None;
     }
-    let mut state = IdentityState { node_id: 0, cluster_id: 0, pledge: None, removed: false };
+    let mut state =
+        IdentityState { node_id: 0, log_id: 0, cluster_id: 0, pledge: None, removed: false };
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["node", id] => state.node_id = id.parse().ok()?,
+            ["log", id] => state.log_id = id.parse().ok()?,
             ["cluster", id] => state.cluster_id = id.parse().ok()?,
             ["pledge", cluster_id, initiator] => {
                 let (cluster_id, initiator) = (cluster_id.parse().ok()?, initiator.parse().ok()?);
@@ -168,7 +189,8 @@ fn parse(text: &str) -> Option<IdentityState> {
 }
 
 fn write(path: &Path, state: &IdentityState) -> io::Result<()> {
-    let mut text = format!("{HEADER}\nnode {}\ncluster {}\n", state.node_id, state.cluster_id);
+    let IdentityState { node_id, log_id, cluster_id, .. } = state;
+    let mut text = format!("{HEADER}\nnode {node_id}\nlog {log_id}\ncluster {cluster_id}\n");
     if let Some(pledge) = state.pledge {
         text.push_str(&format!("pledge {} {}\n", pledge.cluster_id, pledge.initiator));
     }
@@ -190,16 +212,16 @@ mod tests {
     #[test]
     fn an_identity_survives_and_never_changes_its_node() {
         let dir = tempfile::tempdir().unwrap();
-        let identity = Identity::open(dir.path(), 17).unwrap();
+        let identity = Identity::open(dir.path(), 17, 1, false).unwrap();
         let pledge = Pledge { cluster_id: 5, initiator: 3 };
         identity.set_pledge(Some(pledge)).unwrap();
         drop(identity);
-        let identity = Identity::open(dir.path(), 99).unwrap();
+        let identity = Identity::open(dir.path(), 99, 1, true).unwrap();
         assert_eq!((identity.node_id(), identity.state().pledge), (17, Some(pledge)));
         assert!(!identity.admits(6).unwrap() && identity.admits(5).unwrap());
         assert!(!identity.admits(6).unwrap());
         identity.set_removed().unwrap();
-        let state = Identity::open(dir.path(), 99).unwrap().state();
+        let state = Identity::open(dir.path(), 99, 1, true).unwrap().state();
         assert_eq!((state.cluster_id, state.pledge, state.removed), (5, None, true));
     }
 
@@ -208,7 +230,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in ["", "kvorum-identity 2\nnode 1\n", "kvorum-identity 1\nnode x\n"] {
             fs::write(dir.path().join(FILE), text).unwrap();
-            assert!(Identity::open(dir.path(), 17).is_err(), "{text:?}");
+            assert!(Identity::open(dir.path(), 17, 1, false).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn neither_identity_nor_log_is_used_with_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Identity::open(dir.path(), 17, 1, true).is_err(), "a log of an unknown node");
+        Identity::open(dir.path(), 17, 1, false).unwrap();
+        for used in [false, true] {
+            assert!(Identity::open(dir.path(), 99, 2, used).is_err(), "a log of another node");
+        }
+        assert_eq!(Identity::open(dir.path(), 99, 1, true).unwrap().node_id(), 17);
     }
 }

@@ -155,6 +155,11 @@ impl RaftLog {
         Ok(RaftLog { inner: Arc::new(Inner { shared, keeper, threads, _lock: lock }) })
     }
 
+    /// A number that tells this log from any other, also from one made in its place.
+    pub fn id(&self) -> u64 {
+        self.inner.shared.log_id
+    }
+
     /// The handle of a shard, which exists as soon as it is asked for.
     pub fn shard(&self, id: u32) -> ShardLog {
         let existing = self.inner.shared.shards.read().get(&id).cloned();
@@ -306,6 +311,12 @@ impl ShardLog {
     pub fn state(&self) -> (Option<LogPosition>, Option<LogPosition>) {
         let state = self.shard.state.lock();
         (state.purged, state.last())
+    }
+
+    /// Whether a vote or an entry was ever written.
+    pub fn is_used(&self) -> bool {
+        let state = self.shard.state.lock();
+        state.vote.is_some() || state.last().is_some()
     }
 
     /// Index of the oldest entry.

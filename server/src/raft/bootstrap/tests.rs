@@ -6,7 +6,7 @@ use crate::config::Settings;
 const OWN: u64 = 20;
 
 fn bootstrap(dir: &std::path::Path) -> Bootstrap {
-    let identity = Arc::new(Identity::open(dir, OWN).unwrap());
+    let identity = Arc::new(Identity::open(dir, OWN, 1, false).unwrap());
     Bootstrap::new(&Settings::default(), identity)
 }
 
