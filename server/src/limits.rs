@@ -95,6 +95,9 @@ pub const SNAPSHOT_ANSWER_WAIT: Duration = Duration::from_secs(120);
 /// Time after which a client that waits for a write is told that its outcome is unknown.
 pub const WRITE_OUTCOME_WAIT: Duration = Duration::from_secs(10);
 
+/// Pause between two looks at whether there is a leader, for requests that wait for one.
+pub const LEADER_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Time the leader has to answer a forwarded group of writes.
 pub const FORWARD_ANSWER_WAIT: Duration = Duration::from_secs(30);
 

@@ -6,7 +6,9 @@
 //! (`orders`), forming and joining a cluster (`bootstrap`), the peers' side (`peer_server`).
 
 use crate::config::Settings;
-use crate::limits::{FORWARD_ANSWER_WAIT, READ_INDEX_ANSWER_WAIT, SUBMISSION_BYTES_MAX};
+use crate::limits::{
+    FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT, SUBMISSION_BYTES_MAX,
+};
 use crate::raft::applier::{Applier, Machine, store_index};
 use crate::raft::barrier::Barrier;
 use crate::raft::codec::Wire;
@@ -126,7 +128,8 @@ impl Node {
             proposer::propose(raft.clone(), own.clone(), group)
         });
         let own = shared.clone();
-        let remote = Groups::start(settings, Arc::default(), move |group| forward(own.clone(), group));
+        let remote =
+            Groups::start(settings, Arc::default(), move |group| forward(own.clone(), group));
         let own = shared.clone();
         let barrier = Barrier::start(move || read_round(own.clone()));
         Ok(Node { shared, local, remote, barrier })
@@ -145,9 +148,13 @@ impl Node {
             if leadership != Leadership::Unknown {
                 return leadership;
             }
-            match tokio::time::timeout_at(deadline, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Leadership::Unknown,
+            if Instant::now() >= deadline {
+                return Leadership::Unknown;
+            }
+            // A leader that is heard again changes no metrics, so this also looks by itself.
+            let look = deadline.min(Instant::now() + LEADER_LOOK_INTERVAL);
+            if let Ok(Err(_)) = tokio::time::timeout_at(look, changes.changed()).await {
+                return Leadership::Unknown;
             }
         }
     }
@@ -224,7 +231,8 @@ impl Node {
 }
 
 impl Shared {
-    /// Who leads now.
+    /// Who leads now. A leader that has been silent for the longest election timeout is none: it
+    /// may be gone, and with pre-vote a node that reaches no majority stays a follower for ever.
     pub(crate) fn leadership(&self) -> Leadership {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
@@ -235,9 +243,13 @@ impl Shared {
                 _ => Leadership::Unknown,
             };
         }
+        let limit = Duration::from_millis(self.settings.load().election_timeout_max_ms);
+        let is_heard = |contact: std::time::Instant| contact.elapsed() < limit;
         match metrics.membership_config.get_node(&leader) {
-            Some(address) => Leadership::At(leader, address.clone()),
-            None => Leadership::Unknown,
+            Some(address) if self.peers.figures(leader).last_contact.is_some_and(is_heard) => {
+                Leadership::At(leader, address.clone())
+            }
+            Some(_) | None => Leadership::Unknown,
         }
     }
 

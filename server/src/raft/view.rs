@@ -1,6 +1,6 @@
 //! A node's status, gathered from Raft, the log, the store and the peers at one moment.
 
-use crate::raft::node::Node;
+use crate::raft::node::{Leadership, Node};
 use crate::raft::types::NodeAddress;
 use crate::status::{ClusterStatus, Member, RaftFigures, Role};
 use openraft::ServerState;
@@ -37,7 +37,11 @@ impl Node {
             role,
             term: metrics.current_term,
             voted_for: (metrics.current_term > 0).then_some(voted_for),
-            leader_id: metrics.current_leader,
+            leader_id: match self.leadership() {
+                Leadership::Here => Some(identity.node_id),
+                Leadership::At(id, _) => Some(id),
+                Leadership::Unknown => None,
+            },
             members: self.members(&metrics, role),
             last_log_index: metrics.last_log_index.map_or(0, |last| last + 1),
             commit_index: counted(metrics.cluster_committed).max(counted(metrics.local_committed)),
