@@ -1,1 +1,284 @@
-//! (being written)
+//! Requests on their way: redirects, forwarding, order, whose reply is whose, MULTI, databases.
+
+use crate::{expect, expect_error};
+use kvorum_tests::client::{Client, Fate, fate, text};
+use kvorum_tests::cluster::Cluster;
+use kvorum_tests::load::Load;
+use kvorum_tests::node::Node;
+use protocol::{Reply, key_slot};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn one_write_is_one_entry() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    cluster.wait_converged();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    for at in [leader, follower] {
+        let before = cluster.nodes[leader].raft_figure("raft_current_index");
+        expect(&mut cluster.nodes[at].client(), "SET k v", "OK");
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(cluster.nodes[leader].raft_figure("raft_current_index"), before + 1);
+    }
+    cluster.wait_converged();
+    for node in &cluster.nodes {
+        let figure = |name| node.raft_figure(name);
+        assert_eq!(figure("raft_last_applied_index"), figure("raft_current_index"));
+    }
+}
+
+#[test]
+fn followers_redirect_writes_to_the_leader() {
+    let mut cluster = Cluster::start(3, &[]);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let addr = cluster.nodes[leader].addr.clone();
+    let mut client = cluster.nodes[follower].client();
+    let moved = format!("MOVED {} {addr}", key_slot(b"foo"));
+    expect(&mut client, "SET foo bar", &moved);
+    expect(&mut client, "MULTI", "OK");
+    expect(&mut client, "GET foo", "QUEUED");
+    expect(&mut client, "SET foo bar", &moved);
+    expect_error(&mut client, "EXEC", "EXECABORT");
+    expect(&mut client, "CLIENT CAPA redirect", "OK");
+    expect(&mut client, "SET foo bar", &format!("REDIRECT {addr}"));
+    expect(&mut client, "CONFIG SET follower-writes forward", "OK");
+    expect(&mut client, "SET foo bar", "OK");
+    expect(&mut client, "GET foo", "bar");
+    expect(&mut client, "CONFIG SET follower-reads redirect", "OK");
+    expect(&mut client, "GET foo", &format!("REDIRECT {addr}"));
+}
+
+#[test]
+fn a_forwarded_pipeline_keeps_its_order() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let follower = cluster.follower();
+    let mut client = cluster.nodes[follower].client();
+    let mut requests: Vec<Vec<String>> = Vec::new();
+    let mut expected = Vec::new();
+    for number in 0..500 {
+        let (key, tag) = (format!("k{}", number % 7), format!("tag-{number}"));
+        requests.push(vec!["SET".into(), key.clone(), tag.clone()]);
+        expected.push("OK".to_owned());
+        requests.push(vec!["GET".into(), key]);
+        expected.push(tag.clone());
+        requests.push(vec!["INCR".into(), "n".into()]);
+        expected.push((number + 1).to_string());
+        requests.push(vec!["ECHO".into(), tag.clone()]);
+        expected.push(tag);
+    }
+    client.send(&requests).expect("the node takes a pipeline");
+    for expected in expected {
+        assert_eq!(text(&client.receive().expect("every request is answered")), expected);
+    }
+}
+
+/// Each client's replies carry its own tag, also while the leader is killed.
+#[test]
+fn replies_never_cross_clients() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let leader = cluster.leader();
+    let stop = AtomicBool::new(false);
+    let addresses = cluster.addresses();
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..9)
+            .map(|client| {
+                let (addr, stop) = (&addresses[client % 3], &stop);
+                scope.spawn(move || tagged_requests(client, addr, stop))
+            })
+            .collect();
+        thread::sleep(Duration::from_millis(700));
+        cluster.nodes[leader].kill();
+        cluster.leader();
+        thread::sleep(Duration::from_millis(700));
+        stop.store(true, Ordering::Relaxed);
+        let done: Vec<u64> =
+            clients.into_iter().map(|client| client.join().expect("no panic")).collect();
+        assert!(done.iter().all(|done| *done > 10), "every client got replies: {done:?}");
+    });
+}
+
+/// Pipelines of SET with GET (the reply is what this client wrote before) and ECHO; returns how
+/// many were answered.
+fn tagged_requests(client: usize, addr: &str, stop: &AtomicBool) -> u64 {
+    let mut connection = Client::connect(addr).expect("the node listens");
+    let mut done = 0;
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("own-{client}");
+        let tag = |part: usize| format!("tag-{client}-{number}-{part}");
+        let set = |part| vec!["SET".into(), key.clone(), tag(part), "GET".into()];
+        let echo = |part| vec!["ECHO".to_owned(), tag(part)];
+        if connection.send(&[set(0), echo(1), set(2), echo(3)]).is_err() {
+            break;
+        }
+        for part in 0..4 {
+            let Ok(reply) = connection.receive() else { return done };
+            let said = text(&reply);
+            if part % 2 == 1 {
+                assert_eq!(said, tag(part), "the reply to ECHO");
+            } else if fate(&reply) == Fate::Done {
+                let own = said == "nil" || said.starts_with(&format!("tag-{client}-"));
+                assert!(own, "client {client} was given {said}");
+                done += 1;
+            }
+        }
+    }
+    done
+}
+
+#[test]
+fn multi_blocks_are_atomic_on_every_node() {
+    let cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let addresses = cluster.addresses();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let stop = &stop;
+        let writers: Vec<_> =
+            addresses.iter().map(|addr| scope.spawn(move || write_pairs(addr, stop))).collect();
+        let readers: Vec<_> =
+            addresses.iter().map(|addr| scope.spawn(move || read_pairs(addr, 300))).collect();
+        readers.into_iter().for_each(|reader| reader.join().expect("no reader saw half a block"));
+        stop.store(true, Ordering::Relaxed);
+        let written: u64 = writers.into_iter().map(|writer| writer.join().expect("no panic")).sum();
+        assert!(written > 30, "only {written} blocks were written");
+    });
+}
+
+fn write_pairs(addr: &str, stop: &AtomicBool) -> u64 {
+    let mut client = Client::connect(addr).expect("the node listens");
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return number;
+        }
+        let tag = format!("{addr}-{number}");
+        expect(&mut client, "MULTI", "OK");
+        expect(&mut client, &format!("SET {{p}}a {tag}"), "QUEUED");
+        expect(&mut client, "INCR {p}n", "QUEUED");
+        expect(&mut client, &format!("SET {{p}}b {tag}"), "QUEUED");
+        let Reply::Array(replies) = client.ask("EXEC") else { panic!("EXEC has replies") };
+        assert_eq!(replies.len(), 3);
+    }
+    0
+}
+
+fn read_pairs(addr: &str, count: usize) {
+    let mut client = Client::connect(addr).expect("the node listens");
+    for turn in 0..count {
+        let pair = match turn % 2 {
+            0 => client.ask("MGET {p}a {p}b"),
+            _ => {
+                expect(&mut client, "MULTI", "OK");
+                expect(&mut client, "GET {p}a", "QUEUED");
+                expect(&mut client, "GET {p}b", "QUEUED");
+                client.ask("EXEC")
+            }
+        };
+        let Reply::Array(pair) = pair else { panic!("{pair:?}") };
+        assert_eq!(pair[0], pair[1], "half a block at {addr}");
+    }
+}
+
+#[test]
+fn watch_sees_changes_made_on_other_nodes() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    for (watching, changing) in [(leader, follower), (follower, leader), (follower, follower)] {
+        let mut watcher = cluster.nodes[watching].client();
+        let mut changer = cluster.nodes[changing].client();
+        expect(&mut changer, "SET k 1", "OK");
+        for change in ["SET k 2", "DEL k", "PEXPIRE k 100000"] {
+            expect(&mut changer, "SET k 1", "OK");
+            expect(&mut watcher, "WATCH k other", "OK");
+            changer.ask(change);
+            expect(&mut watcher, "MULTI", "OK");
+            expect(&mut watcher, "SET k mine", "QUEUED");
+            expect(&mut watcher, "EXEC", "nil");
+        }
+        expect(&mut watcher, "WATCH k other", "OK");
+        expect(&mut changer, "SET unrelated 1", "OK");
+        expect(&mut watcher, "MULTI", "OK");
+        expect(&mut watcher, "SET k mine", "QUEUED");
+        expect(&mut watcher, "EXEC", "[OK]");
+        expect(&mut changer, "GET k", "mine");
+    }
+}
+
+/// Increments by WATCH, GET, MULTI, SET, EXEC on all nodes at once: none is lost.
+#[test]
+fn optimistic_increments_on_all_nodes_lose_nothing() {
+    let cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let addresses = cluster.addresses();
+    thread::scope(|scope| {
+        for addr in &addresses {
+            scope.spawn(move || {
+                let mut client = Client::connect(addr).expect("the node listens");
+                let mut done = 0;
+                while done < 40 {
+                    expect(&mut client, "WATCH n", "OK");
+                    let value: u64 = text(&client.ask("GET n")).parse().unwrap_or(0);
+                    expect(&mut client, "MULTI", "OK");
+                    expect(&mut client, &format!("SET n {}", value + 1), "QUEUED");
+                    done += u64::from(client.ask("EXEC") != Reply::NullArray);
+                }
+            });
+        }
+    });
+    expect(&mut cluster.nodes[0].client(), "GET n", "120");
+}
+
+#[test]
+fn databases_are_separate_on_every_node() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let follower = cluster.follower();
+    let mut writer = cluster.nodes[follower].client();
+    for database in 0..16 {
+        expect(&mut writer, &format!("SELECT {database}"), "OK");
+        expect(&mut writer, &format!("SET k in-{database}"), "OK");
+    }
+    expect_error(&mut writer, "SELECT 16", "ERR DB index is out of range");
+    let mut readers: Vec<Client> = cluster.nodes.iter().map(Node::client).collect();
+    for reader in &mut readers {
+        for database in 0..16 {
+            expect(reader, &format!("SELECT {database}"), "OK");
+            expect(reader, "GET k", &format!("in-{database}"));
+            expect(reader, "DBSIZE", "1");
+        }
+    }
+    expect(&mut writer, "SELECT 3", "OK");
+    expect(&mut writer, "FLUSHDB", "OK");
+    for reader in &mut readers {
+        for database in 0..16 {
+            expect(reader, &format!("SELECT {database}"), "OK");
+            expect(reader, "DBSIZE", if database == 3 { "0" } else { "1" });
+        }
+    }
+}
+
+#[test]
+fn forwarded_load_starts_no_elections() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let leader = cluster.leader();
+    let followers = cluster.others(leader);
+    let term = cluster.nodes[leader].raft_figure("raft_current_term");
+    let addresses: Vec<String> =
+        followers.iter().map(|at| cluster.nodes[*at].addr.clone()).collect();
+    let memory = |cluster: &Cluster| {
+        let used = |at: &usize| cluster.nodes[*at].info("memory")["used_memory_rss"].parse::<u64>();
+        followers.iter().map(|at| used(at).expect("a figure")).max().expect("two followers")
+    };
+    let load = Load::start(&addresses, 8);
+    load.wait_for(2000);
+    let before = memory(&cluster);
+    load.wait_for(6000);
+    let after = memory(&cluster);
+    load.finish();
+    assert_eq!(cluster.leader(), leader);
+    assert_eq!(cluster.nodes[leader].raft_figure("raft_current_term"), term);
+    let forwarded = |at: &usize| cluster.nodes[*at].raft_figure("raft_proxy_reqs");
+    assert!(followers.iter().map(forwarded).sum::<u64>() >= 8000, "the load was forwarded");
+    // 12,000 writes of some 50 bytes are in the overlay and the log's cache by design.
+    assert!(after < before + (32 << 20), "memory grew from {before} to {after}");
+}
