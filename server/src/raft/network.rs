@@ -11,7 +11,7 @@ use crate::raft::applier::SnapshotData;
 use crate::raft::codec::{CodecError, Wire};
 use crate::raft::frame::Kind;
 use crate::raft::identity::Identity;
-use crate::raft::peer_link::{CallError, PeerLink, wait_answer};
+use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::peers::Peers;
 use crate::raft::types::*;
 use bytes::{Bytes, BytesMut};
@@ -88,7 +88,7 @@ impl PeerNetwork {
             source = rest;
             let chunk = chunk.map_err(|error| CallError::NotSent(error.to_string()))?;
             if let Some(answer) = in_flight.take() {
-                wait_answer(answer, SNAPSHOT_ANSWER_WAIT).await?;
+                connection.wait(answer, SNAPSHOT_ANSWER_WAIT).await?;
             }
             let Some(chunk) = chunk else { return Ok(()) };
             self.peers.count_snapshot_bytes(chunk.len());
@@ -149,9 +149,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                 let (sent_at, is_heartbeat) = (Instant::now(), request.entries.is_empty());
                 let started = connection.start(Kind::AppendStream, request.to_bytes());
                 let peers = peers.clone();
+                let connection = connection.clone();
                 async move {
                     let answer = match started {
-                        Ok(receiver) => wait_answer(receiver, APPEND_ANSWER_WAIT).await,
+                        Ok(receiver) => connection.wait(receiver, APPEND_ANSWER_WAIT).await,
                         Err(error) => Err(error),
                     };
                     match &answer {

@@ -3,7 +3,9 @@
 //! Bulk, heartbeats and forwarded requests each have a link of their own, so that a large entry
 //! never delays a heartbeat. A link connects when it is first used and again after it broke. The
 //! outcome of a call says whether the request can have been acted on: `NotSent` and `Refused` mean
-//! no, `Lost` means perhaps.
+//! no, `Lost` means perhaps. A connection that owes answers and stays silent is given up: behind a
+//! partition TCP would keep it, with all that waits to be sent, for a quarter of an hour, and would be
+//! slow to notice that the partition healed.
 
 use crate::limits::{PEER_CONNECT_WAIT, PEER_WRITE_BATCH_BYTES};
 use crate::raft::frame::{Frame, FrameCodec, Kind};
@@ -15,12 +17,15 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{Encoder, FramedRead};
+
+/// A connection that owes answers and says nothing for so long is given up at the next timeout.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -94,12 +99,16 @@ pub(crate) struct Connection {
     target: u64,
     identity: Arc<Identity>,
     peers: Arc<Peers>,
+    /// When the first request was sent since the peer last said anything.
+    silent_since: Arc<Mutex<Option<Instant>>>,
     reader: tokio::task::JoinHandle<()>,
+    writer: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.reader.abort();
+        self.writer.abort();
     }
 }
 
@@ -107,10 +116,13 @@ impl Connection {
     fn new(stream: TcpStream, link: &PeerLink) -> Self {
         let (read, write) = stream.into_split();
         let pending: Pending = Arc::new(Mutex::new(Some(HashMap::new())));
-        // Unbounded, yet bounded by its users: each keeps a fixed number of requests in flight.
+        // Unbounded, yet bounded by its users: each keeps a fixed number of requests in flight, and
+        // after timeouts the connection is given up.
         let (frames, outgoing) = mpsc::unbounded_channel();
-        crate::tasks::spawn(write_frames(write, outgoing, pending.clone()));
-        let reader = crate::tasks::spawn(read_answers(read, pending.clone()));
+        let silent_since = Arc::new(Mutex::new(None));
+        let writer = crate::tasks::spawn(write_frames(write, outgoing, pending.clone()));
+        let answers = read_answers(read, pending.clone(), silent_since.clone());
+        let reader = crate::tasks::spawn(answers);
         Self {
             frames,
             pending,
@@ -119,7 +131,9 @@ impl Connection {
             target: link.target,
             identity: link.identity.clone(),
             peers: link.peers.clone(),
+            silent_since,
             reader,
+            writer,
         }
     }
 
@@ -148,6 +162,7 @@ impl Connection {
         let (shard, from, to) = (self.shard, state.node_id, self.target);
         let frame = Frame { kind, shard, cluster_id, from, to, request_id, payload };
         self.peers.sent.fetch_add(1, Ordering::Relaxed);
+        self.silent_since.lock().get_or_insert_with(Instant::now);
         self.frames
             .send(frame)
             .map_err(|_| CallError::NotSent("connection closed".to_owned()))?;
@@ -156,16 +171,28 @@ impl Connection {
 
     /// Sends a request and waits for its answer.
     pub(crate) async fn call(&self, kind: Kind, payload: Bytes, wait: Duration) -> Answer {
-        wait_answer(self.start(kind, payload)?, wait).await
+        self.wait(self.start(kind, payload)?, wait).await
     }
-}
 
-/// Waits for the answer of a request that was started.
-pub(crate) async fn wait_answer(receiver: oneshot::Receiver<Answer>, wait: Duration) -> Answer {
-    match tokio::time::timeout(wait, receiver).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(CallError::Lost("connection closed".to_owned())),
-        Err(_) => Err(CallError::Lost(format!("no answer within {} ms", wait.as_millis()))),
+    /// Waits for the answer of a request that was started.
+    pub(crate) async fn wait(&self, receiver: oneshot::Receiver<Answer>, wait: Duration) -> Answer {
+        match tokio::time::timeout(wait, receiver).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(CallError::Lost("connection closed".to_owned())),
+            Err(_) => {
+                self.give_up_if_silent();
+                Err(CallError::Lost(format!("no answer within {} ms", wait.as_millis())))
+            }
+        }
+    }
+
+    fn give_up_if_silent(&self) {
+        let since = *self.silent_since.lock();
+        if since.is_some_and(|since| since.elapsed() >= SILENCE_MAX) {
+            close(&self.pending, "the peer is silent");
+            self.reader.abort();
+            self.writer.abort();
+        }
     }
 }
 
@@ -202,11 +229,16 @@ async fn write_frames(
     }
 }
 
-async fn read_answers(read: OwnedReadHalf, pending: Pending) {
+async fn read_answers(
+    read: OwnedReadHalf,
+    pending: Pending,
+    silent_since: Arc<Mutex<Option<Instant>>>,
+) {
     let mut frames = FramedRead::new(read, FrameCodec);
     let why = loop {
         match frames.next().await {
             Some(Ok(frame)) => {
+                *silent_since.lock() = None;
                 let waiter =
                     pending.lock().as_mut().and_then(|pending| pending.remove(&frame.request_id));
                 let answer = match frame.kind {
@@ -225,4 +257,27 @@ async fn read_answers(read: OwnedReadHalf, pending: Pending) {
         }
     };
     close(&pending, &why);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_peer_is_given_up_and_a_slow_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Arc::new(Identity::open(dir.path(), 17, 1, false).unwrap());
+        // Connections are accepted by the kernel, and nobody answers.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let link = PeerLink::new(address, 2, 0, identity, Arc::default());
+        let call = || link.call(Kind::Append, Bytes::new(), Duration::from_millis(20));
+        assert!(matches!(call().await, Err(CallError::Lost(_))));
+        let connection = link.connect().await.unwrap();
+        assert!(connection.is_alive(), "it may only be slow");
+        *connection.silent_since.lock() = Instant::now().checked_sub(SILENCE_MAX);
+        assert!(matches!(call().await, Err(CallError::Lost(_))));
+        assert!(!connection.is_alive());
+        assert!(link.connect().await.unwrap().is_alive(), "the next call connects anew");
+    }
 }
