@@ -50,7 +50,7 @@ fn apply(engine: &DiskEngine, log_index: u64) {
     let key = UserKey { slot: protocol::key_slot(name.as_bytes()), bytes: name.as_bytes() };
     let mut writer = Writer::new(&mut *txn, SHARD, 1000);
     let loaded = writer.load(0, key).unwrap();
-    let deadline_ms = (log_index % 3 == 0).then_some(9000);
+    let deadline_ms = log_index.is_multiple_of(3).then_some(9000);
     writer.store(loaded, ValueKind::String, &[&[b'v'; 100]], deadline_ms).unwrap();
     writer.settle();
     AppliedState { term: TERM, log_index, now_ms: 1000 }.store(&mut *txn, SHARD);
