@@ -82,7 +82,9 @@ pub(crate) fn mentions(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let after = &line[at + name.len()..];
         let ends_in_name = name.ends_with(continues);
-        !line[..at].ends_with(continues) && !(ends_in_name && after.starts_with(continues))
+        let begins_here = !line[..at].ends_with(continues);
+        let ends_here = !ends_in_name || !after.starts_with(continues);
+        begins_here && ends_here
     })
 }
 
