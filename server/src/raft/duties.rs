@@ -30,6 +30,7 @@ pub(crate) fn start(node: &Node, bootstrap: &Arc<Bootstrap>, stop: &Cancellation
     run_until(stop, log_space(node.clone()));
     run_until(stop, watch_leadership(node.clone()));
     run_until(stop, loneliness(node.clone(), bootstrap.clone()));
+    run_until(stop, membership_changes(node.clone()));
 }
 
 fn run_until(stop: &CancellationToken, duty: impl Future<Output = ()> + Send + 'static) {
@@ -52,7 +53,11 @@ async fn expiry(node: Node) {
             continue;
         }
         let found = look(&node);
-        let Ok((deadline_ms, dropped)) = found else { return };
+        let Ok((deadline_ms, dropped)) = found else {
+            // The store's own failure is reported where it writes.
+            sleep(Duration::from_secs(1)).await;
+            continue;
+        };
         let now_ms = crate::clock::unix_ms();
         let keys_max = node.shared.settings.load().expire_batch as u32;
         if deadline_ms.is_some_and(|deadline| deadline <= now_ms) {
@@ -181,6 +186,14 @@ async fn watch_leadership(node: Node) {
         if metrics.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// On the leader: finishes what a leader before it, or an order that gave up, left in between.
+async fn membership_changes(node: Node) {
+    loop {
+        sleep(Duration::from_millis(500)).await;
+        node.finish_change().await;
     }
 }
 

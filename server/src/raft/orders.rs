@@ -220,8 +220,8 @@ impl Node {
         let (own, term, index) = self.shared.place();
         let (learner, address) = (node.node_id, &node.address);
         tracing::info!(node = own, term, index, learner, %address, "adding a learner");
-        let added = self.shared.raft.add_learner(node.node_id, node.address.clone(), false).await;
-        added.map_err(|error| error.to_string())?;
+        let nodes = BTreeMap::from([(node.node_id, node.address.clone())]);
+        self.change(ChangeMembers::AddNodes(nodes), true).await?;
         self.wait_caught_up(node.node_id).await?;
         self.promote(node.node_id).await
     }
@@ -280,17 +280,48 @@ impl Node {
         Ok(())
     }
 
-    /// Changes the membership; joint consensus is left again before this returns.
+    /// Changes the membership; joint consensus is left again before this returns. A change that is
+    /// not agreed on in time goes on, and whoever leads then leaves joint consensus (see `duties`).
     async fn change(
         &self,
         change: ChangeMembers<u64, NodeAddress>,
         retain: bool,
     ) -> Result<(), Refused> {
-        let changed = self.shared.raft.change_membership(change, retain).await;
-        changed.map_err(|error| error.to_string())?;
+        let voters: BTreeSet<u64> = self.membership().voter_ids().collect();
+        let reachable = voters.iter().filter(|voter| self.is_reachable(**voter)).count();
+        if reachable < voters.len() / 2 + 1 {
+            let all = voters.len();
+            let why = format!("refused: only {reachable} of the {all} voters are reachable, no majority");
+            return Err(why.into());
+        }
+        let raft = self.shared.raft.clone();
+        let changing =
+            crate::tasks::spawn(async move { raft.change_membership(change, retain).await });
+        match tokio::time::timeout(CHANGE_WAIT, changing).await {
+            Ok(Ok(changed)) => changed.map_err(|error| error.to_string())?,
+            Ok(Err(ended)) => return Err(ended.to_string().into()),
+            Err(_) => {
+                let why = "outcome unknown: no majority has agreed to the change yet";
+                return Err(why.to_owned().into());
+            }
+        };
         match self.membership().get_joint_config().len() {
             1 => Ok(()),
             _ => Err("the membership change is not finished".to_owned().into()),
+        }
+    }
+
+    /// On the leader: leaves joint consensus where whoever began a change could not.
+    pub(crate) async fn finish_change(&self) {
+        if self.leadership() != Leadership::Here || self.membership().get_joint_config().len() < 2 {
+            return;
+        }
+        // Held while an order is carried out, which then finishes its change itself.
+        let Ok(_one) = self.shared.orders.try_lock() else { return };
+        match self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await {
+            Ok(()) => tracing::info!("finished a membership change"),
+            Err(Refused::Because(why)) => tracing::warn!(why, "a membership change is unfinished"),
+            Err(Refused::Moved) => {}
         }
     }
 
@@ -367,6 +398,7 @@ impl Node {
             return Err("the memory engine has no durable state".to_owned());
         }
         let before = self.shared.machine.applied().log_index;
+        let mut again = Instant::now() + Duration::from_secs(1);
         self.shared.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;
         let deadline = Instant::now() + ORDER_WAIT;
         loop {
@@ -375,6 +407,12 @@ impl Node {
             let snapshot = metrics.snapshot.map_or(0, |snapshot| snapshot.index + 1);
             if snapshot >= before && durable >= before {
                 return Ok(snapshot);
+            }
+            if Instant::now() >= again {
+                // One asked for while another was being built is not built.
+                let asked = self.shared.raft.trigger().snapshot().await;
+                asked.map_err(|error| error.to_string())?;
+                again = Instant::now() + Duration::from_secs(1);
             }
             if Instant::now() >= deadline {
                 return Err("the snapshot takes too long; it goes on".to_owned());
@@ -386,6 +424,9 @@ impl Node {
 
 /// Entries a learner may still miss when it becomes a voter.
 const CAUGHT_UP_ENTRIES: u64 = 250;
+
+/// Time for a majority to agree to a change of the members.
+const CHANGE_WAIT: Duration = Duration::from_secs(8);
 
 /// Time for another node to take over.
 const TRANSFER_WAIT: Duration = Duration::from_secs(5);
