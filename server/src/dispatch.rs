@@ -42,7 +42,7 @@ pub(crate) async fn execute(
     requests: impl Iterator<Item = Request>,
     outgoing: &mut Outgoing,
 ) -> io::Result<()> {
-    let mut run = Pending { kind: Kind::Reads, requests: Vec::new() };
+    let mut run = Pending { kind: Kind::Reads, requests: Vec::new(), bytes: 0 };
     for request in requests {
         if session.closing {
             break;
@@ -80,6 +80,7 @@ pub(crate) async fn execute(
                     run.finish(server, session, outgoing).await?;
                     run.kind = kind;
                 }
+                run.bytes += checked.request.payload_bytes();
                 run.requests.push(checked);
             }
             None => {
@@ -97,14 +98,17 @@ pub(crate) async fn execute(
 struct Pending {
     kind: Kind,
     requests: Vec<Checked>,
+    /// Of their arguments.
+    bytes: usize,
 }
 
 /// Requests and bytes of one run at most: it becomes one submission.
 const RUN_REQUESTS_MAX: usize = 1024;
+const RUN_BYTES_MAX: usize = 4 << 20;
 
 impl Pending {
     fn is_full(&self) -> bool {
-        self.requests.len() >= RUN_REQUESTS_MAX
+        self.requests.len() >= RUN_REQUESTS_MAX || self.bytes >= RUN_BYTES_MAX
     }
 
     async fn finish(
@@ -117,6 +121,7 @@ impl Pending {
             return Ok(());
         }
         let requests = std::mem::take(&mut self.requests);
+        self.bytes = 0;
         let started = crate::clock::monotonic_ns();
         match self.kind {
             Kind::Reads => route::reads(server, session, &requests, started, outgoing).await?,

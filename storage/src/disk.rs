@@ -59,6 +59,25 @@ pub struct DiskOptions {
     /// Threads that compact tables, at least 1. With more than one, fjall keeps the first of them
     /// for work that never comes here and lets it spin while all others compact: 1 is best.
     pub worker_threads: usize,
+    /// Called before anything becomes durable in the state.
+    pub before_durable: BeforeDurable,
+}
+
+/// What must be on disk before the state is: the log, which then never lags behind the state with
+/// other entries at the indexes that the state has applied.
+#[derive(Clone, Default)]
+pub struct BeforeDurable(pub Option<Arc<dyn Fn() -> io::Result<()> + Send + Sync>>);
+
+impl BeforeDurable {
+    fn call(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |before| before())
+    }
+}
+
+impl std::fmt::Debug for BeforeDurable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforeDurable")
+    }
 }
 
 impl DiskOptions {
@@ -70,6 +89,7 @@ impl DiskOptions {
             overlay_bytes_max,
             cache_bytes,
             worker_threads: 1,
+            before_durable: BeforeDurable::default(),
         }
     }
 

@@ -38,7 +38,11 @@ pub(super) async fn writes(
     match replicate(server, operations.freeze(), requests.len() as u32).await {
         Ok((index, replies)) => {
             session.last_write_index = index;
-            replies
+            if replies.len() == requests.len() {
+                return replies;
+            }
+            let why = "the number of replies is another than of requests".to_owned();
+            vec![ReplicationError::OutcomeUnknown(why).into(); requests.len()]
         }
         Err(error) => vec![Reply::from(error); requests.len()],
     }

@@ -247,7 +247,11 @@ impl Applier {
             EntryPayload::Normal(proposal) => proposal.0.len(),
             EntryPayload::Blank | EntryPayload::Membership(_) => 0,
         };
-        if bytes <= APPLY_INLINE_BYTES_MAX {
+        let may_walk = match &entry.payload {
+            EntryPayload::Normal(proposal) => crate::state_machine::Entry::has_multi(&proposal.0),
+            EntryPayload::Blank | EntryPayload::Membership(_) => false,
+        };
+        if bytes <= APPLY_INLINE_BYTES_MAX && !may_walk {
             return self.machine.apply_entry(&entry).map_err(io::Error::other);
         }
         let machine = self.machine.clone();
@@ -269,7 +273,13 @@ impl RaftStateMachine<TypeConfig> for Applier {
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let mut expected = None;
         while let Some((entry, responder)) = entries.try_next().await? {
+            let log_index = store_index(&entry.log_id);
+            if expected.is_some_and(|expected| expected != log_index) {
+                return Err(io::Error::other(format!("log entries before {log_index} are missing")));
+            }
+            expected = Some(log_index + 1);
             self.wait_for_room().await?;
             let applied = self.apply_one(entry).await?;
             if let Some(responder) = responder {

@@ -135,7 +135,7 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn read(from: &mut Bytes) -> Decoded<Self> {
         let count = u32::read(from)? as usize;
-        let mut items = Vec::with_capacity(count.min(from.len()));
+        let mut items = Vec::with_capacity(count.min(1024));
         for _ in 0..count {
             items.push(T::read(from)?);
         }

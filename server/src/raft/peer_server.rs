@@ -141,6 +141,10 @@ impl Connection {
             Kind::SnapshotBegin | Kind::SnapshotChunk | Kind::SnapshotEnd => {
                 let payload = frame.payload.clone();
                 let answer = self.snapshot(frame.kind, payload).await;
+                if answer.is_err() {
+                    let machine = &self.server.node.shared.machine;
+                    machine.snapshot_receiving.store(false, Ordering::Relaxed);
+                }
                 self.answer(&frame, answer.map_err(|error| error.to_string())).await;
             }
             _ => {
@@ -298,6 +302,8 @@ impl PeerServer {
                 if StateEntry::count_operations(&request.operations) != Some(request.count) {
                     return Err("unreadable operations".to_owned());
                 }
+                // A follower of a newer version must not get the older nodes stopped.
+                crate::state_machine::check_operations(&request.operations).map_err(text)?;
                 let outcome = self.node.write_here(request.operations, request.count).await;
                 Ok(ForwardAnswer::from_outcome(outcome).to_bytes())
             }

@@ -70,7 +70,7 @@ fn read_at(from: &mut Bytes, depth: u32) -> Result<Reply, CodecError> {
     }
     let list = |from: &mut Bytes| -> Result<Vec<Reply>, CodecError> {
         let count = u32::read(from)? as usize;
-        let mut items = Vec::with_capacity(count.min(from.len()));
+        let mut items = Vec::with_capacity(count.min(1024));
         for _ in 0..count {
             items.push(read_at(from, depth + 1)?);
         }
@@ -90,7 +90,7 @@ fn read_at(from: &mut Bytes, depth: u32) -> Result<Reply, CodecError> {
         7 => Reply::Array(list(from)?),
         8 => {
             let count = u32::read(from)? as usize;
-            let mut pairs = Vec::with_capacity(count.min(from.len()));
+            let mut pairs = Vec::with_capacity(count.min(1024));
             for _ in 0..count {
                 pairs.push((read_at(from, depth + 1)?, read_at(from, depth + 1)?));
             }

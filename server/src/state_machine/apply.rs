@@ -3,7 +3,7 @@
 use crate::commands;
 use crate::commands::context::{ReadContext, SeededRandom, WriteContext, user_key};
 use crate::commands::error::{Failure, Outcome};
-use crate::commands::spec::Run;
+use crate::commands::spec::{CommandSpec, Run};
 use crate::session::Watched;
 use crate::state_machine::entry::{Entry, EntryHeader, Operation};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -101,6 +101,49 @@ pub fn apply(
     Ok((applied, now_ms))
 }
 
+/// Whether this version can apply encoded operations that came from another node.
+pub fn check_operations(operations: &Bytes) -> Result<(), StorageError> {
+    let count = Entry::count_operations(operations).unwrap_or(0);
+    let header = EntryHeader { now_ms: 0, seed: 0, databases: 0 };
+    let parts = std::iter::once(&operations[..]);
+    let entry = Entry::assemble(header, count, parts, operations.len());
+    let entry = Entry::decode(&entry).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    for operation in &entry.operations {
+        match operation {
+            Operation::Command { request, .. } => {
+                find(request)?;
+            }
+            Operation::Multi { commands, .. } => {
+                for (_, request) in commands {
+                    find(request)?;
+                }
+            }
+            Operation::TimeMark { .. } | Operation::Reclaim { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// The command that an entry names: one on data.
+fn find(request: &Request) -> Result<&'static CommandSpec, StorageError> {
+    let unknown = || {
+        let name = request.arg(0).escape_ascii();
+        StorageError::Corrupt(format!("the log holds a command of a newer version: {name}"))
+    };
+    let spec = commands::lookup(request.arg(0)).ok_or_else(unknown)?;
+    let spec = match spec.run {
+        Run::Container => {
+            let name = request.get(1).ok_or_else(unknown)?;
+            commands::lookup_subcommand(spec, name).ok_or_else(unknown)?
+        }
+        _ => spec,
+    };
+    match spec.run {
+        Run::Write { .. } | Run::Read(_) | Run::Scan(_) => Ok(spec),
+        Run::Session(_) | Run::Node(_) | Run::Exec | Run::Watch | Run::Container => Err(unknown()),
+    }
+}
+
 struct Runner<'a, 'txn> {
     writer: &'a mut Writer<'txn>,
     header: EntryHeader,
@@ -125,23 +168,12 @@ impl Runner<'_, '_> {
 
     /// Runs one command; its error is its reply.
     fn command(&mut self, database: u8, request: &Request) -> Result<Reply, StorageError> {
-        let unknown = || {
-            let name = request.arg(0).escape_ascii();
-            StorageError::Corrupt(format!("the log holds a command of a newer version: {name}"))
-        };
-        let spec = commands::lookup(request.arg(0)).ok_or_else(unknown)?;
-        let spec = match spec.run {
-            Run::Container => {
-                let name = request.get(1).ok_or_else(unknown)?;
-                commands::lookup_subcommand(spec, name).ok_or_else(unknown)?
-            }
-            _ => spec,
-        };
+        let spec = find(request)?;
         let outcome = match spec.run {
             Run::Write { apply, .. } => self.write(database, request, apply),
             Run::Read(read) | Run::Scan(read) => self.read(database, request, read),
             Run::Session(_) | Run::Node(_) | Run::Exec | Run::Watch | Run::Container => {
-                return Err(unknown());
+                return Err(StorageError::Corrupt("a command that is not on data".to_owned()));
             }
         };
         match outcome {

@@ -158,6 +158,20 @@ impl Entry {
         Ok(Entry { header, operations })
     }
 
+    /// Whether an encoded entry holds a MULTI block: its reads may walk many keys.
+    pub fn has_multi(entry: &[u8]) -> bool {
+        let mut operations = entry.get(HEADER_BYTES..).unwrap_or_default();
+        while let Some((&tag, length)) = operations.split_first() {
+            if tag == TAG_MULTI {
+                return true;
+            }
+            let Some(length) = length.first_chunk() else { return false };
+            let length = u32::from_le_bytes(*length) as usize;
+            operations = operations.get(5 + length..).unwrap_or_default();
+        }
+        false
+    }
+
     /// How many operations encoded bytes hold, without decoding them; None when they do not end
     /// with an operation's end.
     pub fn count_operations(mut operations: &[u8]) -> Option<u32> {
@@ -302,7 +316,9 @@ mod tests {
         operations().iter().for_each(|operation| operation.encode(&mut parts));
         assert_eq!(Entry::count_operations(&parts), Some(4));
         let header = EntryHeader { now_ms: 12, seed: 34, databases: 16 };
-        Entry::assemble(header, 4, std::iter::once(&parts[..]), parts.len())
+        let entry = Entry::assemble(header, 4, std::iter::once(&parts[..]), parts.len());
+        assert!(Entry::has_multi(&entry));
+        entry
     }
 
     #[test]

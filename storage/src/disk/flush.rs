@@ -54,6 +54,7 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
     let generation = &version.tables.generation;
     let wanted = || !generation.is_replaced() && !shared.progress.lock().stopping;
     shared.reached(Step::FlushStarts)?;
+    shared.options.before_durable.call()?;
     generation.check_workers()?;
     generation.wait_for_level_0(&wanted)?;
     let changes = sealed.changes(&[], None, u64::MAX);

@@ -23,6 +23,7 @@ fn small(dir: &Path) -> DiskOptions {
         overlay_bytes_max: 16 << 10,
         cache_bytes: 1 << 20,
         worker_threads: 1,
+        before_durable: crate::disk::BeforeDurable::default(),
     }
 }
 

@@ -179,6 +179,7 @@ impl SnapshotSink for Import {
         let busy = || StorageError::Snapshot("a batch is being written".to_owned());
         let _turn = WriteTurn::take(&shared).ok_or_else(busy)?;
         shared.check()?;
+        shared.options.before_durable.call()?;
         self.switch()?;
         self.show(log_index);
         Ok(())

@@ -207,3 +207,19 @@ fn the_engines_own_row_is_hidden() {
     assert_eq!(crate::snapshot::decode_chunk(chunk).unwrap().len(), 1);
     assert!(source.next_chunk(1000).unwrap().is_none());
 }
+
+#[test]
+fn nothing_becomes_durable_before_the_log_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = || Err(std::io::Error::other("the log is not on disk"));
+    let before_durable = BeforeDurable(Some(std::sync::Arc::new(broken)));
+    let options = DiskOptions { before_durable, ..roomy(dir.path()) };
+    let engine = DiskEngine::open(options).unwrap();
+    let mut txn = engine.write(1);
+    txn.put(Bytes::from_static(b"a"), Bytes::from_static(b"1"));
+    txn.commit();
+    assert!(engine.flush().is_err());
+    assert_eq!(engine.durable_index(), 0);
+    drop(engine);
+    assert_eq!(open(dir.path()).read().get(b"a").unwrap(), None);
+}
