@@ -46,12 +46,7 @@ enum Command {
 #[derive(Args)]
 struct LoadArgs {
     /// Server; several, separated by commas, share the connections or (--cluster) are tried in turn.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:6379",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6379", value_delimiter = ',')]
     address: Vec<String>,
     /// What to send.
     #[arg(long, value_enum, default_value = "set")]
@@ -181,11 +176,7 @@ impl LoadArgs {
             password: self.password.clone(),
             warmup: self.warmup,
             duration: self.duration.unwrap_or(Duration::from_secs_f64(
-                if self.requests.is_some() {
-                    DURATION_MAX_S
-                } else {
-                    DURATION_DEFAULT_S
-                },
+                if self.requests.is_some() { DURATION_MAX_S } else { DURATION_DEFAULT_S },
             )),
             drain: load::DRAIN,
             requests: self.requests,
@@ -221,9 +212,7 @@ fn run_peers(args: PeersArgs) -> Result<ExitCode, Failure> {
         redis: args.redis_bin,
     };
     options.check().map_err(Failure::new)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let comparison = runtime.block_on(async {
         // Whichever way this ends, the future of the comparison is dropped and stops its servers.
         tokio::select! {
@@ -238,11 +227,7 @@ fn run_peers(args: PeersArgs) -> Result<ExitCode, Failure> {
     print!("{comparison}");
     println!("\nwritten to {}", args.json.display());
     let passed = !args.check || comparison.as_expected();
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Returns on SIGINT, SIGTERM or SIGHUP.
@@ -275,11 +260,7 @@ fn run_load(args: &LoadArgs) -> Result<ExitCode, Failure> {
         }
         None => print!("{report}"),
     }
-    Ok(if outcome.tally.operations() > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if outcome.tally.operations() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn to_json(report: &impl serde::Serialize) -> Result<String, Failure> {
@@ -296,9 +277,7 @@ fn write_json(path: &Path, report: &impl serde::Serialize) -> Result<(), Failure
 
 /// A time in seconds, with a fraction if need be.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if !(0.0..=DURATION_MAX_S).contains(&seconds) {
         return Err(format!("must be from 0 to {DURATION_MAX_S} seconds"));
     }
@@ -310,13 +289,9 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Plan, String> {
-        let words = ["kvorum-bench", "load"]
-            .into_iter()
-            .chain(line.split_whitespace());
+        let words = ["kvorum-bench", "load"].into_iter().chain(line.split_whitespace());
         let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
-        let Command::Load(args) = cli.command else {
-            panic!("the line says load")
-        };
+        let Command::Load(args) = cli.command else { panic!("the line says load") };
         args.plan().map_err(|failure| failure.to_string())
     }
 
@@ -324,13 +299,10 @@ mod tests {
     fn every_run_is_bounded() {
         assert_eq!(parse("").unwrap().duration, Duration::from_secs(10));
         assert_eq!(parse("-n 5").unwrap().duration, Duration::from_secs(3_600));
-        assert_eq!(
-            parse("-n 5 -d 0.5").unwrap().duration,
-            Duration::from_millis(500)
-        );
-        for line in [
-            "-d 3601", "-d -1", "-d NaN", "-n 0", "-c 0", "-c 20001", "-P 4097", "--keys 0",
-        ] {
+        assert_eq!(parse("-n 5 -d 0.5").unwrap().duration, Duration::from_millis(500));
+        for line in
+            ["-d 3601", "-d -1", "-d NaN", "-n 0", "-c 0", "-c 20001", "-P 4097", "--keys 0"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
         assert!(parse("--value-bytes 16777217").is_err());
@@ -340,13 +312,8 @@ mod tests {
     #[test]
     fn the_default_comparison_is_the_whole_one() {
         let cli = Cli::try_parse_from(["kvorum-bench", "peers"]).unwrap();
-        let Command::Peers(args) = cli.command else {
-            panic!("the line says peers")
-        };
-        assert_eq!(
-            (args.peers.len(), args.points.len(), args.rounds),
-            (5, 5, 3)
-        );
+        let Command::Peers(args) = cli.command else { panic!("the line says peers") };
+        assert_eq!((args.peers.len(), args.points.len(), args.rounds), (5, 5, 3));
         assert!(Cli::try_parse_from(["kvorum-bench", "peers", "--points", "set-c0-p1"]).is_err());
     }
 

@@ -43,11 +43,7 @@ impl FromStr for Point {
             let connections = parts.next()?.strip_prefix('c')?.parse().ok()?;
             let pipeline = parts.next()?.strip_prefix('p')?.parse().ok()?;
             let bounded = (1..=10_000).contains(&connections) && (1..=1_024).contains(&pipeline);
-            (parts.next().is_none() && bounded).then_some(Self {
-                verb,
-                connections,
-                pipeline,
-            })
+            (parts.next().is_none() && bounded).then_some(Self { verb, connections, pipeline })
         };
         parse().ok_or_else(|| format!("{text:?} is not like set-c50-p16"))
     }
@@ -101,19 +97,14 @@ pub(crate) struct Summary {
 
 impl Summary {
     fn of(peer: Peer, point: Point, all: &[Measurement]) -> Option<Self> {
-        let rounds: Vec<&Measurement> = all
-            .iter()
-            .filter(|one| one.peer == peer && one.point == point)
-            .collect();
+        let rounds: Vec<&Measurement> =
+            all.iter().filter(|one| one.peer == peer && one.point == point).collect();
         let latencies = || rounds.iter().filter_map(|one| one.latency.as_ref());
         let processes = rounds.first().map_or(0, |one| one.usage.len());
         let cpu = (0..processes).filter_map(|index| {
             let used = rounds.iter().filter_map(|one| one.usage.get(index));
             let name = used.clone().next()?.name.clone();
-            Some((
-                name,
-                Spread::of(used.map(|usage| usage.cpu_us_per_operation))?.median,
-            ))
+            Some((name, Spread::of(used.map(|usage| usage.cpu_us_per_operation))?.median))
         });
         Some(Self {
             peer,
@@ -150,18 +141,8 @@ const PAIRINGS: [Pairing; 5] = [
         reads: false,
         expected: Some(0.8),
     },
-    Pairing {
-        peer: Peer::KvorumThree,
-        against: Peer::RedisAlways,
-        reads: false,
-        expected: None,
-    },
-    Pairing {
-        peer: Peer::KvorumOne,
-        against: Peer::RedisMemory,
-        reads: true,
-        expected: None,
-    },
+    Pairing { peer: Peer::KvorumThree, against: Peer::RedisAlways, reads: false, expected: None },
+    Pairing { peer: Peer::KvorumOne, against: Peer::RedisMemory, reads: true, expected: None },
     Pairing {
         peer: Peer::KvorumThree,
         against: Peer::RedisMemory,
@@ -205,16 +186,13 @@ impl Ratio {
             against: pairing.against,
             of_medians: median(pairing.peer)? / against,
             in_rounds,
-            expected: pairing
-                .expected
-                .filter(|_| point.connections >= EXPECTED_FROM_CONNECTIONS),
+            expected: pairing.expected.filter(|_| point.connections >= EXPECTED_FROM_CONNECTIONS),
         })
     }
 
     /// Whether less was reached than expected.
     fn too_low(&self) -> bool {
-        self.expected
-            .is_some_and(|expected| self.of_medians < expected)
+        self.expected.is_some_and(|expected| self.of_medians < expected)
     }
 }
 
@@ -249,22 +227,13 @@ impl Comparison {
             .iter()
             .flat_map(|&point| {
                 let reads = point.verb == Verb::Get;
-                let pairings = PAIRINGS
-                    .iter()
-                    .filter(move |pairing| pairing.reads == reads);
+                let pairings = PAIRINGS.iter().filter(move |pairing| pairing.reads == reads);
                 pairings.map(move |pairing| (point, pairing))
             })
             .filter(|(point, _)| point.verb != Verb::Mix)
             .filter_map(|(point, pairing)| Ratio::of(point, pairing, &measurements))
             .collect();
-        Self {
-            machine,
-            seconds,
-            summaries,
-            ratios,
-            trouble,
-            measurements,
-        }
+        Self { machine, seconds, summaries, ratios, trouble, measurements }
     }
 
     /// Whether everything was measured and no ratio is below what is expected.
@@ -286,11 +255,7 @@ impl fmt::Display for Comparison {
             machine.kernel,
             machine.filesystem
         )?;
-        writeln!(
-            f,
-            "{} ({}); {}",
-            machine.kvorum, machine.commit, machine.redis
-        )?;
+        writeln!(f, "{} ({}); {}", machine.kvorum, machine.commit, machine.redis)?;
         for warning in machine.warnings().iter().chain(&self.trouble) {
             writeln!(f, "! {warning}")?;
         }
@@ -320,9 +285,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = &self.operations_per_second;
         let ms = |spread: &Option<Spread>| {
-            spread
-                .map(|spread| format!("{:.3}", spread.median / 1e3))
-                .unwrap_or_default()
+            spread.map(|spread| format!("{:.3}", spread.median / 1e3)).unwrap_or_default()
         };
         let cpu: Vec<String> = self
             .cpu_us_per_operation
@@ -399,14 +362,7 @@ mod tests {
         for name in ["set-c50-p1", "get-c1-p16", "mix-c256-p16"] {
             assert_eq!(name.parse::<Point>().unwrap().to_string(), name);
         }
-        for name in [
-            "set",
-            "set-c0-p1",
-            "set-c1-p1025",
-            "set-50-1",
-            "del-c1-p1",
-            "set-c1-p1-x",
-        ] {
+        for name in ["set", "set-c0-p1", "set-c1-p1025", "set-50-1", "del-c1-p1", "set-c1-p1-x"] {
             assert!(name.parse::<Point>().is_err(), "{name}");
         }
     }
@@ -414,29 +370,13 @@ mod tests {
     #[test]
     fn a_ratio_has_the_medians_in_its_middle_and_the_rounds_at_its_ends() {
         let mut all = measured(Peer::KvorumOne, "set-c50-p1", &[70.0, 90.0, 40.0]);
-        all.extend(measured(
-            Peer::RedisAlways,
-            "set-c50-p1",
-            &[100.0, 90.0, 80.0],
-        ));
+        all.extend(measured(Peer::RedisAlways, "set-c50-p1", &[100.0, 90.0, 80.0]));
         let comparison = compare(&["set-c50-p1"], all);
-        let [ratio] = comparison.ratios.as_slice() else {
-            panic!("one pair was measured")
-        };
+        let [ratio] = comparison.ratios.as_slice() else { panic!("one pair was measured") };
         assert!((ratio.of_medians - 70.0 / 90.0).abs() < 1e-9);
-        assert_eq!(
-            ratio.in_rounds,
-            Spread {
-                median: 0.7,
-                min: 0.5,
-                max: 1.0
-            }
-        );
+        assert_eq!(ratio.in_rounds, Spread { median: 0.7, min: 0.5, max: 1.0 });
         assert!(comparison.as_expected());
-        assert!(
-            comparison.to_string().contains("0.78  [0.50..1.00]"),
-            "{comparison}"
-        );
+        assert!(comparison.to_string().contains("0.78  [0.50..1.00]"), "{comparison}");
     }
 
     #[test]
@@ -453,24 +393,13 @@ mod tests {
         let mut all = measured(Peer::KvorumThree, "get-c50-p1", &[60.0, 61.0]);
         all.extend(measured(Peer::RedisMemory, "get-c50-p1", &[100.0]));
         let comparison = compare(&["get-c50-p1"], all);
-        let [ratio] = comparison.ratios.as_slice() else {
-            panic!("one pair was measured")
-        };
-        assert_eq!(
-            (ratio.against, ratio.in_rounds.max),
-            (Peer::RedisMemory, 0.6)
-        );
-        let alone = compare(
-            &["get-c50-p1"],
-            measured(Peer::KvorumOne, "get-c50-p1", &[1.0]),
-        );
+        let [ratio] = comparison.ratios.as_slice() else { panic!("one pair was measured") };
+        assert_eq!((ratio.against, ratio.in_rounds.max), (Peer::RedisMemory, 0.6));
+        let alone = compare(&["get-c50-p1"], measured(Peer::KvorumOne, "get-c50-p1", &[1.0]));
         assert_eq!((alone.ratios.len(), alone.summaries.len()), (0, 1));
         let dead = measured(Peer::RedisMemory, "get-c50-p1", &[0.0]);
         let all = [measured(Peer::KvorumThree, "get-c50-p1", &[1.0]), dead].concat();
-        assert!(
-            compare(&["get-c50-p1"], all).ratios.is_empty(),
-            "nothing is divided by zero"
-        );
+        assert!(compare(&["get-c50-p1"], all).ratios.is_empty(), "nothing is divided by zero");
     }
 
     #[test]

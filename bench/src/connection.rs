@@ -141,10 +141,7 @@ impl Progress {
     fn settle(&mut self, sent_at: Instant, now: Instant, waits: bool, tally: &mut Tally) {
         let (reads, writes) = match (waits, self.waited) {
             (true, None) => (std::mem::take(&mut self.reads), 0),
-            _ => (
-                std::mem::take(&mut self.reads),
-                std::mem::take(&mut self.writes),
-            ),
+            _ => (std::mem::take(&mut self.reads), std::mem::take(&mut self.writes)),
         };
         if !self.counted {
             return;
@@ -205,8 +202,7 @@ impl Connection {
                 self.reconnect(shared).await;
                 continue;
             }
-            self.encoder
-                .encode(shared.take(self.plan.pipeline, Instant::now()));
+            self.encoder.encode(shared.take(self.plan.pipeline, Instant::now()));
             if self.round(shared).await.is_err() {
                 self.abandon_round(shared);
                 self.stream = None;
@@ -228,10 +224,7 @@ impl Connection {
     async fn round(&mut self, shared: &Shared) -> io::Result<()> {
         self.sent_at = Instant::now();
         let counted = self.sent_at >= shared.window.start;
-        self.progress = Progress {
-            counted,
-            ..Progress::default()
-        };
+        self.progress = Progress { counted, ..Progress::default() };
         self.send(shared).await?;
         while self.progress.answered < self.encoder.expected.len() {
             let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -254,9 +247,7 @@ impl Connection {
             if written == self.encoder.bytes.len() {
                 return Ok(());
             }
-            let ready = stream
-                .ready(Interest::READABLE | Interest::WRITABLE)
-                .await?;
+            let ready = stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
             if ready.is_readable() {
                 match stream.try_read(&mut self.input) {
                     Ok(received) => self.absorb(received, shared)?,
@@ -273,13 +264,7 @@ impl Connection {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let now = Instant::now();
-        let Self {
-            scanner,
-            progress,
-            encoder,
-            input,
-            ..
-        } = self;
+        let Self { scanner, progress, encoder, input, .. } = self;
         let wait_replicas = self.plan.wait.unwrap_or(0);
         let mut tally = shared.tally.borrow_mut();
         let scanned = scanner.feed(&input[..received], |reply| {
@@ -301,10 +286,7 @@ impl Connection {
             shared.tally.borrow_mut().unanswered += missing + self.progress.writes;
         }
         self.encoder.expected.clear();
-        self.progress = Progress {
-            counted: self.progress.counted,
-            ..Progress::default()
-        };
+        self.progress = Progress { counted: self.progress.counted, ..Progress::default() };
     }
 
     /// Connects again: to the node that was named last, then to the addresses of the plan.
@@ -333,9 +315,7 @@ impl Connection {
 
 /// The slots of `node` as it says itself; no restriction when it cannot tell now.
 async fn owned_slots(plan: &Plan, node: &str) -> Option<crate::workload::OwnedSlots> {
-    let owners = SlotOwners::fetch(node, plan.password.as_deref())
-        .await
-        .ok()?;
+    let owners = SlotOwners::fetch(node, plan.password.as_deref()).await.ok()?;
     owners.slots_of(node).map(Into::into)
 }
 
@@ -368,9 +348,7 @@ async fn connect(plan: &Plan, node: &str) -> io::Result<TcpStream> {
             None => Ok(stream),
         }
     };
-    tokio::time::timeout(CONNECT_TIMEOUT, attempt)
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)?
+    tokio::time::timeout(CONNECT_TIMEOUT, attempt).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// The first requests of a connection and how many they are.
@@ -378,13 +356,7 @@ fn greeting(plan: &Plan) -> (BytesMut, usize) {
     let mut requests: Vec<Vec<&[u8]>> = Vec::new();
     match (&plan.password, plan.resp3) {
         (Some(password), true) => {
-            requests.push(vec![
-                b"HELLO",
-                b"3",
-                b"AUTH",
-                b"default",
-                password.as_bytes(),
-            ]);
+            requests.push(vec![b"HELLO", b"3", b"AUTH", b"default", password.as_bytes()]);
         }
         (Some(password), false) => requests.push(vec![b"AUTH", password.as_bytes()]),
         (None, true) => requests.push(vec![b"HELLO", b"3"]),

@@ -71,8 +71,7 @@ pub(crate) fn text(frame: &OwnedFrame) -> Option<String> {
 
 /// The value of `name` in a text of `name:value` lines, as INFO sends.
 pub(crate) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
 }
 
 /// Which node answers for which slots, as `CLUSTER SLOTS` tells it.
@@ -97,10 +96,7 @@ impl SlotOwners {
         let OwnedFrame::Array(ranges) = frame else {
             return None;
         };
-        let mut this = Self {
-            nodes: Vec::new(),
-            owner: vec![None; SLOTS],
-        };
+        let mut this = Self { nodes: Vec::new(), owner: vec![None; SLOTS] };
         for range in ranges {
             let OwnedFrame::Array(range) = range else {
                 return None;
@@ -134,22 +130,16 @@ impl SlotOwners {
     /// The slots of `node`; `None` when there is nothing to choose: it owns all of them, or none.
     pub(crate) fn slots_of(&self, node: &str) -> Option<Vec<bool>> {
         let position = self.nodes.iter().position(|known| known == node);
-        let owned: Vec<bool> = self
-            .owner
-            .iter()
-            .map(|owner| owner.is_some() && *owner == position)
-            .collect();
+        let owned: Vec<bool> =
+            self.owner.iter().map(|owner| owner.is_some() && *owner == position).collect();
         (owned.contains(&false) && owned.contains(&true)).then_some(owned)
     }
 }
 
 /// `host:port`, taking the host of `asked` where none is given.
 fn join_host(host: &str, port: &str, asked: &str) -> String {
-    let host = if host.is_empty() {
-        asked.rsplit_once(':').map_or("", |(host, _)| host)
-    } else {
-        host
-    };
+    let host =
+        if host.is_empty() { asked.rsplit_once(':').map_or("", |(host, _)| host) } else { host };
     if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]:{port}")
     } else {
@@ -200,12 +190,9 @@ mod tests {
 
     #[test]
     fn nonsense_has_no_owner() {
-        for wire in [
-            "*0\r\n",
-            "+OK\r\n",
-            "*1\r\n:1\r\n",
-            "*1\r\n*3\r\n:0\r\n:99999\r\n*2\r\n+a\r\n:1\r\n",
-        ] {
+        for wire in
+            ["*0\r\n", "+OK\r\n", "*1\r\n:1\r\n", "*1\r\n*3\r\n:0\r\n:99999\r\n*2\r\n+a\r\n:1\r\n"]
+        {
             assert_eq!(parse(wire), None, "{wire:?}");
         }
     }
@@ -213,11 +200,7 @@ mod tests {
     #[test]
     fn redirects_name_a_node() {
         let check = |error: &str, expected: Option<&str>| {
-            assert_eq!(
-                redirect_target(error, "h:1").as_deref(),
-                expected,
-                "{error}"
-            );
+            assert_eq!(redirect_target(error, "h:1").as_deref(), expected, "{error}");
         };
         check("MOVED 3999 127.0.0.1:6381", Some("127.0.0.1:6381"));
         check("MOVED 3999 :6381", Some("h:6381"));

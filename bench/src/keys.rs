@@ -70,16 +70,10 @@ pub(crate) enum KeyPicker {
 impl KeyPicker {
     /// A picker for `keys` keys, at least one.
     pub(crate) fn new(distribution: Distribution, keys: u64) -> Self {
-        assert!(
-            (1..=KEYS_MAX).contains(&keys),
-            "the size of a key space is checked at the start"
-        );
+        assert!((1..=KEYS_MAX).contains(&keys), "the size of a key space is checked at the start");
         match distribution {
             Distribution::Uniform => Self::Uniform { keys },
-            Distribution::Zipfian => Self::Zipfian {
-                keys,
-                ranks: ZipfianRanks::new(keys),
-            },
+            Distribution::Zipfian => Self::Zipfian { keys, ranks: ZipfianRanks::new(keys) },
         }
     }
 
@@ -173,16 +167,10 @@ mod tests {
         for distribution in [Distribution::Uniform, Distribution::Zipfian] {
             for keys in [1, 2, 7, 100_000, KEYS_MAX] {
                 let drawn = draw(distribution, keys, 1, 2_000);
-                assert!(
-                    drawn.iter().all(|&key| key < keys),
-                    "{distribution:?} {keys}"
-                );
+                assert!(drawn.iter().all(|&key| key < keys), "{distribution:?} {keys}");
                 assert_eq!(drawn, draw(distribution, keys, 1, 2_000));
             }
-            assert_ne!(
-                draw(distribution, 1_000, 1, 50),
-                draw(distribution, 1_000, 2, 50)
-            );
+            assert_ne!(draw(distribution, 1_000, 1, 50), draw(distribution, 1_000, 2, 50));
         }
     }
 
@@ -192,10 +180,7 @@ mod tests {
         for key in draw(Distribution::Uniform, 10, 3, 100_000) {
             hits[key as usize] += 1;
         }
-        assert!(
-            hits.iter().all(|count| (9_500..10_500).contains(count)),
-            "{hits:?}"
-        );
+        assert!(hits.iter().all(|count| (9_500..10_500).contains(count)), "{hits:?}");
     }
 
     #[test]
@@ -212,10 +197,7 @@ mod tests {
         for rank in [1_u64, 2, 3, 10, 50] {
             let expected = density(rank as f64) / total * f64::from(draws);
             let seen = f64::from(hits[rank as usize]);
-            assert!(
-                (seen / expected - 1.0).abs() < 0.1,
-                "rank {rank}: {seen} of {expected}"
-            );
+            assert!((seen / expected - 1.0).abs() < 0.1, "rank {rank}: {seen} of {expected}");
         }
         let tail: u32 = hits[500..].iter().sum();
         let expected: f64 = (500..=ranks).map(|rank| density(rank as f64)).sum::<f64>() / total;
@@ -225,15 +207,11 @@ mod tests {
     #[test]
     fn a_sequence_visits_each_key_once() {
         let next = Rc::new(Cell::new(0));
-        let mut one = KeyPicker::Sequence {
-            keys: 5,
-            next: Rc::clone(&next),
-        };
+        let mut one = KeyPicker::Sequence { keys: 5, next: Rc::clone(&next) };
         let mut two = KeyPicker::Sequence { keys: 5, next };
         let mut random = Random::new(0);
-        let seen: Vec<u64> = (0..3)
-            .flat_map(|_| [one.pick(&mut random), two.pick(&mut random)])
-            .collect();
+        let seen: Vec<u64> =
+            (0..3).flat_map(|_| [one.pick(&mut random), two.pick(&mut random)]).collect();
         assert_eq!(seen, [0, 1, 2, 3, 4, 0]);
     }
 

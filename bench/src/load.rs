@@ -79,11 +79,7 @@ impl Outcome {
     /// Successful operations per second.
     pub(crate) fn operations_per_second(&self) -> f64 {
         let seconds = self.tally.elapsed().as_secs_f64();
-        if seconds > 0.0 {
-            self.tally.operations() as f64 / seconds
-        } else {
-            0.0
-        }
+        if seconds > 0.0 { self.tally.operations() as f64 / seconds } else { 0.0 }
     }
 }
 
@@ -100,10 +96,7 @@ pub(crate) fn run(plan: &Plan, watched: &[Watched]) -> Result<Outcome, Failure> 
 pub(crate) fn preload(plan: &Plan) -> Result<(), Failure> {
     let keys = plan.workload.keys;
     let fill = Plan {
-        workload: Workload {
-            verb: Verb::Set,
-            ..plan.workload.clone()
-        },
+        workload: Workload { verb: Verb::Set, ..plan.workload.clone() },
         connections: PRELOAD_CONNECTIONS,
         pipeline: PRELOAD_PIPELINE.min(1 + (1 << 20) / (plan.workload.value_bytes + 1)),
         threads: 1,
@@ -139,40 +132,24 @@ fn run_with_keys(plan: &Plan, watched: &[Watched], in_order: bool) -> Result<Out
         drop(ready_sender);
         for _ in 0..plan.threads {
             // A worker that ends early drops its sender; its message came before.
-            ready
-                .recv()
-                .unwrap_or_else(|_| Err(Failure::new("a load thread ended early")))?;
+            ready.recv().unwrap_or_else(|_| Err(Failure::new("a load thread ended early")))?;
         }
         let start = Instant::now() + plan.warmup;
         let end = start + plan.duration;
-        let window = Window {
-            start,
-            end,
-            hard_end: end + plan.drain,
-        };
+        let window = Window { start, end, hard_end: end + plan.drain };
         for (sender, _) in &workers {
-            sender
-                .send(window)
-                .map_err(|_| Failure::new("a load thread ended early"))?;
+            sender.send(window).map_err(|_| Failure::new("a load thread ended early"))?;
         }
         std::thread::sleep(plan.warmup);
         let sample = || -> Vec<(&str, Sample)> {
             let own = ("client", std::process::id());
-            let all = watched
-                .iter()
-                .map(|process| (process.name.as_str(), process.pid));
-            all.chain([own])
-                .map(|(name, pid)| (name, Sample::take(pid)))
-                .collect()
+            let all = watched.iter().map(|process| (process.name.as_str(), process.pid));
+            all.chain([own]).map(|(name, pid)| (name, Sample::take(pid))).collect()
         };
         let before = sample();
         let mut tally = Tally::new(start);
         for (_, handle) in workers {
-            tally.merge(
-                &handle
-                    .join()
-                    .map_err(|_| Failure::new("a load thread failed"))??,
-            );
+            tally.merge(&handle.join().map_err(|_| Failure::new("a load thread failed"))??);
         }
         let elapsed = start.elapsed();
         let operations = tally.operations();
@@ -195,9 +172,7 @@ fn worker(
     ready: &mpsc::Sender<Result<(), Failure>>,
     window: &mpsc::Receiver<Window>,
 ) -> Result<Tally, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let connections = match connect_all(plan, thread, in_order).await {
             Ok(connections) => connections,
@@ -211,9 +186,8 @@ fn worker(
         if ready.send(Ok(())).is_err() {
             return Err(Failure::new("another load thread failed"));
         }
-        let window = window
-            .recv()
-            .map_err(|_| Failure::new("another load thread failed to start"))?;
+        let window =
+            window.recv().map_err(|_| Failure::new("another load thread failed to start"))?;
         let shared = Shared {
             window,
             requests_left: Cell::new(plan.requests.map(|all| share(all, thread, plan.threads))),
@@ -234,8 +208,7 @@ async fn drive_all(connections: Vec<Connection>, shared: Shared) -> Result<Tally
         })
         .collect();
     for run in runs {
-        run.await
-            .map_err(|error| Failure::new(format!("a connection's task failed: {error}")))?;
+        run.await.map_err(|error| Failure::new(format!("a connection's task failed: {error}")))?;
     }
     Rc::try_unwrap(shared)
         .map(|shared| shared.tally.into_inner())
@@ -250,9 +223,7 @@ async fn connect_all(
 ) -> Result<Vec<Connection>, Failure> {
     let targets = targets(plan).await?;
     if in_order && targets.len() > 1 {
-        return Err(Failure::new(
-            "keys can be loaded in order only where one node owns all slots",
-        ));
+        return Err(Failure::new("keys can be loaded in order only where one node owns all slots"));
     }
     let plan = Rc::new(plan.clone());
     let workload = Rc::new(plan.workload.clone());
@@ -281,29 +252,19 @@ async fn connect_all(
 /// The nodes to talk to, each with the slots it owns where that is a choice.
 async fn targets(plan: &Plan) -> Result<Vec<(String, Option<OwnedSlots>)>, Failure> {
     if !plan.cluster {
-        return Ok(plan
-            .addresses
-            .iter()
-            .map(|address| (address.clone(), None))
-            .collect());
+        return Ok(plan.addresses.iter().map(|address| (address.clone(), None)).collect());
     }
     let mut last_error = String::from("no address given");
     for address in &plan.addresses {
         match SlotOwners::fetch(address, plan.password.as_deref()).await {
             Ok(owners) => {
                 let slots = |node: &String| owners.slots_of(node).map(Into::into);
-                return Ok(owners
-                    .nodes
-                    .iter()
-                    .map(|node| (node.clone(), slots(node)))
-                    .collect());
+                return Ok(owners.nodes.iter().map(|node| (node.clone(), slots(node))).collect());
             }
             Err(error) => last_error = format!("{address}: {error}"),
         }
     }
-    Err(Failure::new(format!(
-        "no node tells the owners of slots: {last_error}"
-    )))
+    Err(Failure::new(format!("no node tells the owners of slots: {last_error}")))
 }
 
 /// The part of `all` that falls to one of `parts`; the parts add up to `all`.

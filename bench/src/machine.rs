@@ -37,13 +37,9 @@ impl Machine {
     pub(crate) fn describe(data: &Path, kvorum: Option<&Path>, redis: Option<&Path>) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let version = |binary: Option<&Path>| {
-            binary
-                .map(|binary| first_line(binary, &["--version"]))
-                .unwrap_or_default()
+            binary.map(|binary| first_line(binary, &["--version"])).unwrap_or_default()
         };
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             date: utc(since_epoch.as_secs()),
             processor: value_of(&read("/proc/cpuinfo"), "model name"),
@@ -107,21 +103,14 @@ fn binary_in(messages: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let ours = message["target"]["name"] == "kvorum";
-        message["executable"]
-            .as_str()
-            .filter(|_| ours)
-            .map(PathBuf::from)
+        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
     })
 }
 
 fn first_line(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&text)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }
 
 /// The text behind `name` and a colon, in a file of `name : value` lines.
@@ -157,11 +146,7 @@ fn utc(seconds: u64) -> String {
     // Months are counted from March, so that the leap day is the last of the year.
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
+    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = year_of_era + era * 400 + carry;
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

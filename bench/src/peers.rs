@@ -62,24 +62,17 @@ impl Options {
 pub(crate) async fn compare(options: &Options) -> Result<Comparison, Failure> {
     let mut peers = options.peers.clone();
     if !is_installed(&options.redis) {
-        eprintln!(
-            "{} is not installed: Kvorum is measured alone",
-            options.redis.display()
-        );
+        eprintln!("{} is not installed: Kvorum is measured alone", options.redis.display());
         peers.retain(|peer| peer.is_kvorum());
     }
-    let directory = tempfile::Builder::new()
-        .prefix("kvorum-bench-")
-        .tempdir_in(&options.directory)?;
+    let directory =
+        tempfile::Builder::new().prefix("kvorum-bench-").tempdir_in(&options.directory)?;
     let kvorum = match &options.kvorum {
         _ if !peers.iter().any(|peer| peer.is_kvorum()) => None,
         Some(binary) => Some(binary.clone()),
         None => Some(machine::build_kvorum()?),
     };
-    let redis = peers
-        .iter()
-        .any(|peer| !peer.is_kvorum())
-        .then_some(options.redis.as_path());
+    let redis = peers.iter().any(|peer| !peer.is_kvorum()).then_some(options.redis.as_path());
     let machine = Machine::describe(directory.path(), kvorum.as_deref(), redis);
     for warning in machine.warnings() {
         eprintln!("! {warning}");
@@ -175,11 +168,7 @@ async fn measure(
 
 /// The plan of a point; without one, what the key space is filled with.
 fn plan(options: &Options, peer: Peer, leader: &Leader, point: Option<Point>) -> Plan {
-    let point = point.unwrap_or(Point {
-        verb: Verb::Set,
-        connections: 1,
-        pipeline: 1,
-    });
+    let point = point.unwrap_or(Point { verb: Verb::Set, connections: 1, pipeline: 1 });
     Plan {
         addresses: vec![leader.address.clone()],
         workload: workload(options, point.verb),
@@ -219,17 +208,11 @@ async fn in_thread<T: Send + 'static>(
         // Nobody listens any more only when the comparison was interrupted.
         drop(sender.send(work()));
     });
-    receiver
-        .await
-        .map_err(|_| Failure::new("a thread of the load generator failed"))
+    receiver.await.map_err(|_| Failure::new("a thread of the load generator failed"))
 }
 
 fn is_installed(binary: &PathBuf) -> bool {
     let quiet = || Stdio::null();
-    let status = Command::new(binary)
-        .arg("--version")
-        .stdout(quiet())
-        .stderr(quiet())
-        .status();
+    let status = Command::new(binary).arg("--version").stdout(quiet()).stderr(quiet()).status();
     status.is_ok_and(|status| status.success())
 }

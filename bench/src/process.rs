@@ -86,13 +86,8 @@ fn cpu_time(stat: &str) -> Option<Duration> {
 
 /// The first number behind `label` at the begin of a line.
 fn labelled(text: &str, label: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(label)?
-            .split_ascii_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    })
+    text.lines()
+        .find_map(|line| line.strip_prefix(label)?.split_ascii_whitespace().next()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -119,13 +114,8 @@ mod tests {
             resident_bytes: 9,
             written_bytes,
         };
-        let usage = Usage::between(
-            "n",
-            at(100, 10),
-            at(300, 50),
-            100_000,
-            Duration::from_millis(400),
-        );
+        let usage =
+            Usage::between("n", at(100, 10), at(300, 50), 100_000, Duration::from_millis(400));
         assert_eq!((usage.cpu_us_per_operation, usage.cpu_percent), (2.0, 50.0));
         assert_eq!((usage.resident_bytes, usage.written_bytes), (9, 40));
         let idle = Usage::between("n", at(1, 0), at(1, 0), 0, Duration::ZERO);

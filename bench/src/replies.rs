@@ -135,11 +135,7 @@ impl ReplyScanner {
                     self.finish_value(on_reply);
                 }
                 Some(bytes) => {
-                    self.begin(if kind == b'!' {
-                        Open::BlobError
-                    } else {
-                        Open::Bulk
-                    });
+                    self.begin(if kind == b'!' { Open::BlobError } else { Open::Bulk });
                     self.skip = usize::try_from(bytes).map_err(|_| Malformed)?;
                     self.skip = self.skip.checked_add(2).ok_or(Malformed)?;
                 }
@@ -152,18 +148,10 @@ impl ReplyScanner {
                 }
                 Some(count) => {
                     let pairs = matches!(kind, b'%' | b'|');
-                    let children = count
-                        .checked_mul(if pairs { 2 } else { 1 })
-                        .ok_or(Malformed)?;
-                    self.begin(if kind == b'>' {
-                        Open::Push
-                    } else {
-                        Open::Other
-                    });
+                    let children = count.checked_mul(if pairs { 2 } else { 1 }).ok_or(Malformed)?;
+                    self.begin(if kind == b'>' { Open::Push } else { Open::Other });
                     // An attribute comes before the value it describes, which is still to come.
-                    let more = children
-                        .checked_add(u64::from(kind == b'|'))
-                        .ok_or(Malformed)?;
+                    let more = children.checked_add(u64::from(kind == b'|')).ok_or(Malformed)?;
                     self.values_left = self.values_left.checked_add(more).ok_or(Malformed)?;
                     self.finish_value(on_reply);
                 }
@@ -250,10 +238,7 @@ mod tests {
 
     #[test]
     fn replies_of_one_line() {
-        check(
-            b"+OK\r\n+PONG\r\n:-12\r\n",
-            &["Ok", "Other", "Integer(-12)"],
-        );
+        check(b"+OK\r\n+PONG\r\n:-12\r\n", &["Ok", "Other", "Integer(-12)"]);
         check(
             b"-MOVED 3 a:1\r\n_\r\n#t\r\n,1.5\r\n",
             &["Error(MOVED 3 a:1)", "Null", "Other", "Other"],
@@ -262,50 +247,29 @@ mod tests {
 
     #[test]
     fn bulk_bodies_are_skipped_even_when_they_look_like_replies() {
-        check(
-            b"$5\r\n+OK\r\n\r\n$0\r\n\r\n$-1\r\n+OK\r\n",
-            &["Bulk", "Bulk", "Null", "Ok"],
-        );
-        check(
-            b"=7\r\ntxt:abc\r\n!3\r\nERR\r\n",
-            &["Bulk", "Error(BLOBERROR)"],
-        );
+        check(b"$5\r\n+OK\r\n\r\n$0\r\n\r\n$-1\r\n+OK\r\n", &["Bulk", "Bulk", "Null", "Ok"]);
+        check(b"=7\r\ntxt:abc\r\n!3\r\nERR\r\n", &["Bulk", "Error(BLOBERROR)"]);
     }
 
     #[test]
     fn aggregates_count_as_one_reply() {
         check(b"*0\r\n*-1\r\n", &["Other", "Null"]);
-        check(
-            b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n*0\r\n+OK\r\n",
-            &["Other", "Ok"],
-        );
-        check(
-            b"%2\r\n+a\r\n*1\r\n$-1\r\n+b\r\n%0\r\n:7\r\n",
-            &["Other", "Integer(7)"],
-        );
+        check(b"*2\r\n$1\r\na\r\n*2\r\n:1\r\n*0\r\n+OK\r\n", &["Other", "Ok"]);
+        check(b"%2\r\n+a\r\n*1\r\n$-1\r\n+b\r\n%0\r\n:7\r\n", &["Other", "Integer(7)"]);
         check(b"*1\r\n-ERR inside\r\n+OK\r\n", &["Other", "Ok"]);
     }
 
     #[test]
     fn pushes_and_attributes_are_no_replies() {
         check(b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n+OK\r\n", &["Ok"]);
-        check(
-            b"|1\r\n+ttl\r\n:3\r\n*1\r\n:1\r\n:5\r\n",
-            &["Other", "Integer(5)"],
-        );
+        check(b"|1\r\n+ttl\r\n:3\r\n*1\r\n:1\r\n:5\r\n", &["Other", "Integer(5)"]);
     }
 
     #[test]
     fn what_is_no_resp_is_refused() {
-        for stream in [
-            &b"OK\r\n"[..],
-            b"+OK\n",
-            b"$x\r\n",
-            b"*-2\r\n",
-            b":\r\n",
-            b"\r\n",
-            b"$?\r\n",
-        ] {
+        for stream in
+            [&b"OK\r\n"[..], b"+OK\n", b"$x\r\n", b"*-2\r\n", b":\r\n", b"\r\n", b"$?\r\n"]
+        {
             assert_eq!(kinds(&[stream]), Err(Malformed), "{stream:?}");
         }
         let endless = vec![b'+'; LINE_BYTES_MAX + 1];

@@ -67,9 +67,7 @@ impl fmt::Display for LoadReport<'_> {
             plan.workload.distribution,
             plan.workload.value_bytes,
             if plan.resp3 { ", RESP3" } else { "" },
-            plan.wait
-                .map(|replicas| format!(", WAIT {replicas}"))
-                .unwrap_or_default(),
+            plan.wait.map(|replicas| format!(", WAIT {replicas}")).unwrap_or_default(),
         )?;
         writeln!(
             f,
@@ -92,11 +90,7 @@ impl fmt::Display for LoadReport<'_> {
                 write_latency(f, name, latency)?;
             }
         }
-        writeln!(
-            f,
-            "longest time without a success {:.1} ms",
-            self.longest_gap_ms
-        )?;
+        writeln!(f, "longest time without a success {:.1} ms", self.longest_gap_ms)?;
         for usage in self.usage {
             writeln!(
                 f,
@@ -115,10 +109,7 @@ impl LoadReport<'_> {
             ("replies were redirects", self.redirects),
             ("writes: WAIT named too few replicas", self.wait_failed),
             ("requests had no reply", self.unanswered),
-            (
-                "connections broke or could not be made",
-                self.connection_errors,
-            ),
+            ("connections broke or could not be made", self.connection_errors),
         ];
         for (what, count) in counts {
             if count > 0 {

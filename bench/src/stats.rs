@@ -89,9 +89,7 @@ impl Tally {
             Class::Write => &mut self.writes,
         };
         histogram.saturating_record_n(nanoseconds, count);
-        self.longest_gap = self
-            .longest_gap
-            .max(now.saturating_duration_since(self.last_success));
+        self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.last_success));
         self.last_success = self.last_success.max(now);
         let second = now.saturating_duration_since(self.origin).as_secs() as usize;
         if self.per_second.len() <= second {
@@ -105,13 +103,10 @@ impl Tally {
         let word = text.split_whitespace().next().unwrap_or("empty");
         let full = self.errors.len() >= ERROR_KINDS_MAX && !self.errors.contains_key(word);
         let kind = if full { "(other)" } else { word };
-        let entry = self
-            .errors
-            .entry(kind.to_owned())
-            .or_insert_with(|| ErrorKind {
-                count: 0,
-                example: text.chars().take(ERROR_TEXT_BYTES_MAX).collect(),
-            });
+        let entry = self.errors.entry(kind.to_owned()).or_insert_with(|| ErrorKind {
+            count: 0,
+            example: text.chars().take(ERROR_TEXT_BYTES_MAX).collect(),
+        });
         entry.count += 1;
     }
 
@@ -119,12 +114,8 @@ impl Tally {
     ///
     /// A gap is seen by one thread only, so with several threads the longest one is an upper bound.
     pub(crate) fn merge(&mut self, other: &Tally) {
-        self.reads
-            .add(&other.reads)
-            .expect("all histograms have the same bounds");
-        self.writes
-            .add(&other.writes)
-            .expect("all histograms have the same bounds");
+        self.reads.add(&other.reads).expect("all histograms have the same bounds");
+        self.writes.add(&other.writes).expect("all histograms have the same bounds");
         self.last_success = self.last_success.max(other.last_success);
         self.longest_gap = self.longest_gap.max(other.longest_gap);
         if self.per_second.len() < other.per_second.len() {
@@ -173,8 +164,7 @@ impl Tally {
     /// Latencies of reads and writes together; `None` when there was no success.
     pub(crate) fn latency_of_all(&self) -> Option<Latency> {
         let mut all = self.reads.clone();
-        all.add(&self.writes)
-            .expect("all histograms have the same bounds");
+        all.add(&self.writes).expect("all histograms have the same bounds");
         Latency::of(&all)
     }
 }
@@ -313,22 +303,8 @@ mod tests {
     fn medians() {
         let spread = |values: &[f64]| Spread::of(values.iter().copied());
         assert_eq!(spread(&[]), None);
-        assert_eq!(
-            spread(&[3.0]),
-            Some(Spread {
-                median: 3.0,
-                min: 3.0,
-                max: 3.0
-            })
-        );
-        assert_eq!(
-            spread(&[9.0, 1.0, 4.0]),
-            Some(Spread {
-                median: 4.0,
-                min: 1.0,
-                max: 9.0
-            })
-        );
+        assert_eq!(spread(&[3.0]), Some(Spread { median: 3.0, min: 3.0, max: 3.0 }));
+        assert_eq!(spread(&[9.0, 1.0, 4.0]), Some(Spread { median: 4.0, min: 1.0, max: 9.0 }));
         assert_eq!(spread(&[4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);
     }
 }

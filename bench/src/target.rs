@@ -44,13 +44,8 @@ pub(crate) enum Peer {
 
 impl Peer {
     /// All peers, in the order in which they are shown.
-    pub(crate) const ALL: [Peer; 5] = [
-        Peer::KvorumOne,
-        Peer::KvorumThree,
-        Peer::RedisAlways,
-        Peer::RedisMemory,
-        Peer::RedisWait,
-    ];
+    pub(crate) const ALL: [Peer; 5] =
+        [Peer::KvorumOne, Peer::KvorumThree, Peer::RedisAlways, Peer::RedisMemory, Peer::RedisWait];
 
     /// Whether the processes are Kvorum's.
     pub(crate) fn is_kvorum(self) -> bool {
@@ -141,15 +136,10 @@ impl Running {
         let ports: Vec<u16> = (first..first + peer.nodes()).collect();
         for port in &ports {
             TcpListener::bind(("127.0.0.1", *port)).map_err(|error| {
-                Failure::new(format!(
-                    "{peer}: port {port}: {error}; choose another --base-port"
-                ))
+                Failure::new(format!("{peer}: port {port}: {error}; choose another --base-port"))
             })?;
         }
-        let mut running = Self {
-            peer,
-            nodes: Vec::new(),
-        };
+        let mut running = Self { peer, nodes: Vec::new() };
         for (index, port) in ports.iter().enumerate() {
             let data = site.data.join(format!("{peer}-{index}"));
             fs::create_dir_all(&data)?;
@@ -165,11 +155,7 @@ impl Running {
                 .stderr(File::options().append(true).open(&log)?)
                 .spawn()
                 .map_err(|error| Failure::new(format!("{peer}: {command:?}: {error}")))?;
-            running.nodes.push(Node {
-                address: format!("127.0.0.1:{port}"),
-                child,
-                log,
-            });
+            running.nodes.push(Node { address: format!("127.0.0.1:{port}"), child, log });
         }
         running.leader().await?;
         Ok(running)
@@ -192,11 +178,7 @@ impl Running {
                 }
             }
             if Instant::now() > deadline {
-                let tail = self
-                    .nodes
-                    .first()
-                    .map(|node| log_tail(&node.log))
-                    .unwrap_or_default();
+                let tail = self.nodes.first().map(|node| log_tail(&node.log)).unwrap_or_default();
                 let text = format!("{}: no leader after {READY_MAX:?}\n{tail}", self.peer);
                 return Err(Failure::new(text));
             }
@@ -208,9 +190,7 @@ impl Running {
     async fn find_leader(&self) -> Option<usize> {
         let mut roles = Vec::new();
         for node in &self.nodes {
-            let reply = control::ask(&node.address, None, &[b"INFO", b"replication"])
-                .await
-                .ok()?;
+            let reply = control::ask(&node.address, None, &[b"INFO", b"replication"]).await.ok()?;
             roles.push(Role::of(&control::text(&reply)?));
         }
         leader_of(&roles)
@@ -226,16 +206,10 @@ impl Running {
             .nodes
             .iter()
             .enumerate()
-            .map(|(index, node)| Watched {
-                name: name(index),
-                pid: node.child.id(),
-            })
+            .map(|(index, node)| Watched { name: name(index), pid: node.child.id() })
             .collect();
         processes.swap(0, position);
-        Leader {
-            address: self.nodes[position].address.clone(),
-            processes,
-        }
+        Leader { address: self.nodes[position].address.clone(), processes }
     }
 }
 
@@ -261,10 +235,7 @@ enum Role {
 
 impl Role {
     fn of(info: &str) -> Self {
-        match (
-            control::field(info, "role"),
-            control::field(info, "master_link_status"),
-        ) {
+        match (control::field(info, "role"), control::field(info, "master_link_status")) {
             (Some("master"), _) => Role::Leader,
             (Some("slave"), Some("up")) => Role::Follower,
             _ => Role::Unsettled,
@@ -284,13 +255,8 @@ fn kvorum_command(site: &Site, data: &Path, port: u16, ports: &[u16]) -> Command
     command.arg("start").arg("--data-dir").arg(data);
     command.arg("--listen").arg(format!("127.0.0.1:{port}"));
     if ports.len() > 1 {
-        let members: Vec<String> = ports
-            .iter()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect();
-        command
-            .arg("--bootstrap-expect")
-            .arg(ports.len().to_string());
+        let members: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        command.arg("--bootstrap-expect").arg(ports.len().to_string());
         command.arg("--join").arg(members.join(","));
     }
     command
@@ -299,11 +265,7 @@ fn kvorum_command(site: &Site, data: &Path, port: u16, ports: &[u16]) -> Command
 fn redis_command(peer: Peer, site: &Site, data: &Path, port: u16, leader: u16) -> Command {
     let mut command = Command::new(&site.redis);
     command.args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
-    command
-        .arg("--port")
-        .arg(port.to_string())
-        .arg("--dir")
-        .arg(data);
+    command.arg("--port").arg(port.to_string()).arg("--dir").arg(data);
     if peer != Peer::RedisMemory {
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
         command.args(["--auto-aof-rewrite-percentage", "0"]);
@@ -311,10 +273,7 @@ fn redis_command(peer: Peer, site: &Site, data: &Path, port: u16, leader: u16) -
     if peer == Peer::RedisWait {
         command.args(["--repl-diskless-sync-delay", "0"]);
         if port != leader {
-            command
-                .arg("--replicaof")
-                .arg("127.0.0.1")
-                .arg(leader.to_string());
+            command.arg("--replicaof").arg("127.0.0.1").arg(leader.to_string());
         }
     }
     command
@@ -345,14 +304,8 @@ mod tests {
     #[test]
     fn roles_are_read_from_info() {
         assert_eq!(Role::of("# Replication\r\nrole:master\r\n"), Role::Leader);
-        assert_eq!(
-            Role::of("role:slave\r\nmaster_link_status:up\r\n"),
-            Role::Follower
-        );
-        assert_eq!(
-            Role::of("role:slave\r\nmaster_link_status:down\r\n"),
-            Role::Unsettled
-        );
+        assert_eq!(Role::of("role:slave\r\nmaster_link_status:up\r\n"), Role::Follower);
+        assert_eq!(Role::of("role:slave\r\nmaster_link_status:down\r\n"), Role::Unsettled);
         assert_eq!(Role::of("loading\r\n"), Role::Unsettled);
     }
 
@@ -372,15 +325,8 @@ mod tests {
     fn processes_end_with_the_comparison_that_started_them_even_in_a_panic() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = PathBuf::from(format!("/proc/{}", child.id()));
-        let node = Node {
-            address: String::new(),
-            child,
-            log: PathBuf::new(),
-        };
-        let running = Running {
-            peer: Peer::KvorumOne,
-            nodes: vec![node],
-        };
+        let node = Node { address: String::new(), child, log: PathBuf::new() };
+        let running = Running { peer: Peer::KvorumOne, nodes: vec![node] };
         assert!(process.exists());
         let panicked = std::thread::spawn(move || {
             let _running = running;

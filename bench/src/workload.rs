@@ -68,14 +68,8 @@ impl Workload {
     /// Checks bounds that involve several options; `pipeline` is requests per round.
     pub(crate) fn check(&self, pipeline: usize) -> Result<(), String> {
         assert!(self.keys <= KEYS_MAX && self.value_bytes <= VALUE_BYTES_MAX);
-        let values = if self.verb == Verb::Mset {
-            self.mset_keys as usize
-        } else {
-            1
-        };
-        let bytes = pipeline
-            .saturating_mul(values)
-            .saturating_mul(self.value_bytes + 64);
+        let values = if self.verb == Verb::Mset { self.mset_keys as usize } else { 1 };
+        let bytes = pipeline.saturating_mul(values).saturating_mul(self.value_bytes + 64);
         if bytes > ROUND_BYTES_MAX {
             return Err(format!(
                 "one round would take {bytes} bytes, more than {ROUND_BYTES_MAX}: \
@@ -130,10 +124,7 @@ impl RoundEncoder {
         wait_replicas: Option<u32>,
     ) -> Self {
         let picker = match sequence {
-            Some(next) => KeyPicker::Sequence {
-                keys: workload.keys,
-                next,
-            },
+            Some(next) => KeyPicker::Sequence { keys: workload.keys, next },
             None => KeyPicker::new(workload.distribution, workload.keys),
         };
         let wait = wait_replicas.map(|replicas| {
@@ -185,8 +176,7 @@ impl RoundEncoder {
 
     fn push_set(&mut self) {
         let number = self.draw(b"key:", b"");
-        self.bytes
-            .extend_from_slice(b"*3\r\n$3\r\nSET\r\n$16\r\nkey:");
+        self.bytes.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$16\r\nkey:");
         push_digits(&mut self.bytes, number);
         self.push_value();
         self.expected.push(Expect::Stored);
@@ -194,8 +184,7 @@ impl RoundEncoder {
 
     fn push_get(&mut self) {
         let number = self.draw(b"key:", b"");
-        self.bytes
-            .extend_from_slice(b"*2\r\n$3\r\nGET\r\n$16\r\nkey:");
+        self.bytes.extend_from_slice(b"*2\r\n$3\r\nGET\r\n$16\r\nkey:");
         push_digits(&mut self.bytes, number);
         self.bytes.extend_from_slice(b"\r\n");
         self.expected.push(Expect::Value);
@@ -203,8 +192,7 @@ impl RoundEncoder {
 
     fn push_incr(&mut self) {
         let number = self.draw(b"ctr:", b"");
-        self.bytes
-            .extend_from_slice(b"*2\r\n$4\r\nINCR\r\n$16\r\nctr:");
+        self.bytes.extend_from_slice(b"*2\r\n$4\r\nINCR\r\n$16\r\nctr:");
         push_digits(&mut self.bytes, number);
         self.bytes.extend_from_slice(b"\r\n");
         self.expected.push(Expect::Counter);
@@ -214,13 +202,11 @@ impl RoundEncoder {
     fn push_mset(&mut self) {
         let pairs = self.workload.mset_keys;
         let number = self.draw(b"{", b"}");
-        self.bytes
-            .extend_from_slice(format!("*{}\r\n$4\r\nMSET\r\n", 1 + 2 * pairs).as_bytes());
+        self.bytes.extend_from_slice(format!("*{}\r\n$4\r\nMSET\r\n", 1 + 2 * pairs).as_bytes());
         for pair in 0..pairs {
             self.bytes.extend_from_slice(b"$19\r\n{");
             push_digits(&mut self.bytes, number);
-            self.bytes
-                .extend_from_slice(format!("}}:{pair:04}").as_bytes());
+            self.bytes.extend_from_slice(format!("}}:{pair:04}").as_bytes());
             self.push_value();
         }
         self.expected.push(Expect::Stored);
@@ -230,8 +216,7 @@ impl RoundEncoder {
         let size = self.workload.value_bytes;
         let start = self.random.below((self.pool.len() - size) as u64 + 1) as usize;
         self.bytes.extend_from_slice(&self.value_header);
-        self.bytes
-            .extend_from_slice(&self.pool[start..start + size]);
+        self.bytes.extend_from_slice(&self.pool[start..start + size]);
         self.bytes.extend_from_slice(b"\r\n");
     }
 
@@ -259,9 +244,7 @@ impl RoundEncoder {
 /// The bytes that values are cut from.
 pub(crate) fn value_pool(workload: &Workload, seed: u64) -> Rc<[u8]> {
     let mut random = Random::new(seed);
-    (0..workload.value_bytes + POOL_SLACK_BYTES)
-        .map(|_| random.next() as u8)
-        .collect()
+    (0..workload.value_bytes + POOL_SLACK_BYTES).map(|_| random.next() as u8).collect()
 }
 
 #[cfg(test)]
@@ -291,9 +274,7 @@ mod tests {
     fn requests(mut bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
         let mut all = Vec::new();
         while let Some((frame, used)) = decode(bytes).unwrap() {
-            let OwnedFrame::Array(parts) = frame else {
-                panic!("a request is an array")
-            };
+            let OwnedFrame::Array(parts) = frame else { panic!("a request is an array") };
             all.push(
                 parts
                     .into_iter()
@@ -325,16 +306,9 @@ mod tests {
                 assert_eq!(request[0], name.as_bytes());
                 assert_eq!(request.len(), arguments);
             }
-            assert!(
-                sent.windows(2).any(|pair| pair[0][1] != pair[1][1]),
-                "keys vary"
-            );
+            assert!(sent.windows(2).any(|pair| pair[0][1] != pair[1][1]), "keys vary");
             encoder.encode(2);
-            assert_eq!(
-                requests(&encoder.bytes).len(),
-                2,
-                "a round replaces the one before"
-            );
+            assert_eq!(requests(&encoder.bytes).len(), 2, "a round replaces the one before");
         }
     }
 
@@ -342,21 +316,12 @@ mod tests {
     fn a_mix_has_the_share_of_reads_asked_for() {
         let mut encoder = encoder(Verb::Mix, None);
         encoder.encode(4_000);
-        let reads = encoder
-            .expected
-            .iter()
-            .filter(|&&expect| expect == Expect::Value)
-            .count();
+        let reads = encoder.expected.iter().filter(|&&expect| expect == Expect::Value).count();
         assert!((1_800..2_200).contains(&reads), "{reads}");
-        let names: Vec<bool> = requests(&encoder.bytes)
-            .iter()
-            .map(|request| request[0] == b"GET")
-            .collect();
-        let expected: Vec<bool> = encoder
-            .expected
-            .iter()
-            .map(|&expect| expect == Expect::Value)
-            .collect();
+        let names: Vec<bool> =
+            requests(&encoder.bytes).iter().map(|request| request[0] == b"GET").collect();
+        let expected: Vec<bool> =
+            encoder.expected.iter().map(|&expect| expect == Expect::Value).collect();
         assert_eq!(names, expected);
     }
 
@@ -387,20 +352,9 @@ mod tests {
 
     #[test]
     fn a_round_that_is_too_large_is_refused() {
-        let large = Workload {
-            value_bytes: 1024 * 1024,
-            ..workload(Verb::Set)
-        };
+        let large = Workload { value_bytes: 1024 * 1024, ..workload(Verb::Set) };
         assert!(large.check(16).is_ok());
         assert!(large.check(64).is_err());
-        assert!(
-            Workload {
-                verb: Verb::Mset,
-                mset_keys: 100,
-                ..large
-            }
-            .check(1)
-            .is_err()
-        );
+        assert!(Workload { verb: Verb::Mset, mset_keys: 100, ..large }.check(1).is_err());
     }
 }

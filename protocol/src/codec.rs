@@ -185,9 +185,9 @@ impl RespClientCodec {
     fn begin_aggregate(&mut self, kind: Kind, count: &[u8]) -> Result<Step, DecodeError> {
         let count = parse_count(count, "aggregate count")?;
         let missing = match kind {
-            Kind::Map | Kind::Attribute => count
-                .checked_mul(2)
-                .ok_or(DecodeError::TooLong("aggregate"))?,
+            Kind::Map | Kind::Attribute => {
+                count.checked_mul(2).ok_or(DecodeError::TooLong("aggregate"))?
+            }
             Kind::Array | Kind::Set | Kind::Push => count,
         };
         if missing == 0 {
@@ -200,11 +200,7 @@ impl RespClientCodec {
             return Err(DecodeError::TooDeep);
         }
         let items = Vec::with_capacity(missing.min(PREALLOCATED_MAX));
-        self.open.push(Aggregate {
-            kind,
-            missing,
-            items,
-        });
+        self.open.push(Aggregate { kind, missing, items });
         Ok(Step::Begun)
     }
 
@@ -277,10 +273,7 @@ fn parse_double(text: &[u8]) -> Result<f64, DecodeError> {
 }
 
 fn check_big_number(text: &[u8]) -> Result<&[u8], DecodeError> {
-    let digits = text
-        .strip_prefix(b"-")
-        .or(text.strip_prefix(b"+"))
-        .unwrap_or(text);
+    let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     match !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
         true => Ok(text),
         false => Err(DecodeError::Malformed("big number")),

@@ -74,19 +74,11 @@ impl ProtocolError {
 
 /// A CR or LF inside an error would end the reply early; Redis writes a space.
 fn without_line_break(byte: u8) -> u8 {
-    if matches!(byte, b'\r' | b'\n') {
-        b' '
-    } else {
-        byte
-    }
+    if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }
 }
 
 fn printable(byte: u8) -> char {
-    if byte.is_ascii() {
-        char::from(without_line_break(byte))
-    } else {
-        char::REPLACEMENT_CHARACTER
-    }
+    if byte.is_ascii() { char::from(without_line_break(byte)) } else { char::REPLACEMENT_CHARACTER }
 }
 
 #[cfg(test)]
@@ -113,11 +105,7 @@ mod tests {
             encoded(ProtocolError::ExpectedBulk(b'\r')),
             &b"-ERR Protocol error: expected '$', got ' '\r\n"[..]
         );
-        assert!(
-            !ProtocolError::ExpectedBulk(b'\n')
-                .to_string()
-                .contains('\n')
-        );
+        assert!(!ProtocolError::ExpectedBulk(b'\n').to_string().contains('\n'));
     }
 
     #[test]

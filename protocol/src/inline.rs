@@ -52,18 +52,12 @@ fn split_plain(line: &[u8]) -> SmallVec<[ArgRange; 6]> {
     let mut ranges = SmallVec::new();
     let mut position = 0;
     loop {
-        position += line[position..]
-            .iter()
-            .take_while(|byte| is_space(**byte))
-            .count();
+        position += line[position..].iter().take_while(|byte| is_space(**byte)).count();
         if position == line.len() {
             return ranges;
         }
         let start = position;
-        position += line[position..]
-            .iter()
-            .take_while(|byte| !ends_word(**byte))
-            .count();
+        position += line[position..].iter().take_while(|byte| !ends_word(**byte)).count();
         ranges.push((start as u32, position as u32));
     }
 }

@@ -33,11 +33,7 @@ impl RedisServer {
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary that KVORUM_REDIS_SERVER names starts");
-        let server = Self {
-            process,
-            socket,
-            _directory: directory,
-        };
+        let server = Self { process, socket, _directory: directory };
         for _ in 0..200 {
             if UnixStream::connect(&server.socket).is_ok() {
                 return Some(server);
@@ -55,14 +51,8 @@ impl RedisServer {
         stream.write_all(input).expect("redis-server reads");
         let mut received = Vec::new();
         loop {
-            let patience = if received.len() < expected_bytes {
-                2_000
-            } else {
-                40
-            };
-            stream
-                .set_read_timeout(Some(Duration::from_millis(patience)))
-                .expect("a timeout");
+            let patience = if received.len() < expected_bytes { 2_000 } else { 40 };
+            stream.set_read_timeout(Some(Duration::from_millis(patience))).expect("a timeout");
             let mut piece = [0; 4096];
             match stream.read(&mut piece) {
                 Ok(0) => return (received, true),

@@ -23,9 +23,7 @@ impl Request {
     /// Panics when a range ends beyond the buffer: the scanner that made it is then wrong.
     pub fn new(buffer: Bytes, ranges: SmallVec<[ArgRange; 6]>) -> Self {
         assert!(
-            ranges
-                .iter()
-                .all(|&(start, end)| start <= end && end as usize <= buffer.len()),
+            ranges.iter().all(|&(start, end)| start <= end && end as usize <= buffer.len()),
             "an argument lies inside the buffer of its request"
         );
         Self { buffer, ranges }
@@ -40,10 +38,7 @@ impl Request {
             buffer.extend_from_slice(part.as_ref());
             ranges.push((start, buffer.len() as u32));
         }
-        Self {
-            buffer: buffer.into(),
-            ranges,
-        }
+        Self { buffer: buffer.into(), ranges }
     }
 
     /// Number of arguments, the command's name included.
@@ -64,9 +59,7 @@ impl Request {
 
     /// Argument `position`, when there is one.
     pub fn get(&self, position: usize) -> Option<&[u8]> {
-        self.ranges
-            .get(position)
-            .map(|&(start, end)| &self.buffer[start as usize..end as usize])
+        self.ranges.get(position).map(|&(start, end)| &self.buffer[start as usize..end as usize])
     }
 
     /// Argument `position` sharing the request's buffer (it keeps the whole buffer alive).
@@ -77,24 +70,17 @@ impl Request {
 
     /// All arguments in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
-        self.ranges
-            .iter()
-            .map(|&(start, end)| &self.buffer[start as usize..end as usize])
+        self.ranges.iter().map(|&(start, end)| &self.buffer[start as usize..end as usize])
     }
 
     /// The sum of the lengths of all arguments, in bytes.
     pub fn payload_bytes(&self) -> usize {
-        self.ranges
-            .iter()
-            .map(|&(start, end)| (end - start) as usize)
-            .sum()
+        self.ranges.iter().map(|&(start, end)| (end - start) as usize).sum()
     }
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(String::from_utf8_lossy))
-            .finish()
+        f.debug_list().entries(self.iter().map(String::from_utf8_lossy)).finish()
     }
 }

@@ -208,12 +208,7 @@ impl Scanner {
         }
         let bookkeeping = (self.ranges.len() + 1) * size_of::<ArgRange>();
         let budget = limits.query_buffer_bytes_max.min(u32::MAX as usize);
-        match start
-            .saturating_add(length)
-            .saturating_add(2)
-            .saturating_add(bookkeeping)
-            <= budget
-        {
+        match start.saturating_add(length).saturating_add(2).saturating_add(bookkeeping) <= budget {
             true => Ok(()),
             false => Err(ProtocolError::QueryBufferExceeded),
         }

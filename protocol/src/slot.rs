@@ -42,11 +42,7 @@ mod tests {
     fn crc16(bytes: &[u8]) -> u16 {
         bytes.iter().fold(0, |crc, &byte| {
             (0..8).fold(crc ^ u16::from(byte) << 8, |crc: u16, _| {
-                if crc & 0x8000 == 0 {
-                    crc << 1
-                } else {
-                    crc << 1 ^ 0x1021
-                }
+                if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
             })
         })
     }

@@ -95,8 +95,7 @@ struct Details {
 impl Client {
     /// Notes a command and the moment it came.
     pub fn note_command(&self, spec: &'static CommandSpec, now_ms: u64) {
-        self.last_command
-            .store(numbering::number(spec) as u16, Ordering::Relaxed);
+        self.last_command.store(numbering::number(spec) as u16, Ordering::Relaxed);
         self.last_active_ms.store(now_ms, Ordering::Relaxed);
         self.total_commands.fetch_add(1, Ordering::Relaxed);
     }
@@ -166,16 +165,8 @@ impl Client {
             (is_set(&self.no_evict), 'e'),
             (is_set(&self.no_touch), 'T'),
         ];
-        let flags: String = letters
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, flag)| *flag)
-            .collect();
-        if flags.is_empty() {
-            "N".to_owned()
-        } else {
-            flags
-        }
+        let flags: String = letters.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+        if flags.is_empty() { "N".to_owned() } else { flags }
     }
 
     /// The line that CLIENT LIST and CLIENT INFO print, without its end.
@@ -296,10 +287,7 @@ impl ClientRegistry {
     /// Asks every client that `filter` names to close; returns how many. The caller's own client
     /// is only counted: it closes by itself once its reply is written.
     pub fn kill(&self, filter: &ClientFilter, caller: u64) -> (usize, bool) {
-        let named = self
-            .list()
-            .into_iter()
-            .filter(|client| filter.names(client, caller));
+        let named = self.list().into_iter().filter(|client| filter.names(client, caller));
         let (own, others): (Vec<_>, Vec<_>) = named.partition(|client| client.id == caller);
         others.iter().for_each(|client| client.kill());
         (own.len() + others.len(), !own.is_empty())

@@ -29,9 +29,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn unix_us(&self) -> u64 {
         // A date before 1970 counts as 1970: it is shown, never relied upon.
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_micros() as u64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
     }
 
     fn monotonic_us(&self) -> u64 {
@@ -59,9 +57,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// Stands at `unix_us`.
     pub fn new(unix_us: u64) -> Self {
-        Self {
-            now_us: AtomicU64::new(unix_us),
-        }
+        Self { now_us: AtomicU64::new(unix_us) }
     }
 
     /// Moves on by `micros`.

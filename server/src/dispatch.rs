@@ -149,9 +149,7 @@ async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) 
             let context = NodeContext { session, node: &**server };
             handler(context, &checked.request).await
         }
-        Run::Exec => {
-            transaction::exec(server, session).await
-        }
+        Run::Exec => transaction::exec(server, session).await,
         Run::Watch => transaction::watch(server, session, &checked.request).await,
         Run::Container | Run::Read(_) | Run::Scan(_) | Run::Write { .. } => {
             Reply::error("ERR this command cannot run here")
@@ -177,13 +175,7 @@ async fn pause(server: &Server, session: &Session, is_write: bool) {
 }
 
 /// Counts a command that ran, and keeps it if it was slow.
-fn record(
-    server: &Server,
-    session: &Session,
-    checked: &Checked,
-    reply: &Reply,
-    started_ns: u64,
-) {
+fn record(server: &Server, session: &Session, checked: &Checked, reply: &Reply, started_ns: u64) {
     let values = server.settings.load();
     let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
     let outcome = match reply.is_error() {

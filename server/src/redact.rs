@@ -18,14 +18,10 @@ pub fn is_secret(request: &Request, position: usize) -> bool {
     if is(name, "hello") {
         // HELLO 3 AUTH user password [SETNAME name]: both are hidden, as Redis does.
         let before = (1..=2).filter_map(|back| position.checked_sub(back));
-        return before
-            .filter(|at| *at >= 2)
-            .any(|at| is(request.arg(at), "auth"));
+        return before.filter(|at| *at >= 2).any(|at| is(request.arg(at), "auth"));
     }
     if is(name, "config") && request.get(1).is_some_and(|sub| is(sub, "set")) && position >= 3 {
-        let setting = str::from_utf8(request.arg(position - 1))
-            .ok()
-            .and_then(config::find);
+        let setting = str::from_utf8(request.arg(position - 1)).ok().and_then(config::find);
         return position % 2 == 1 && setting.is_some_and(|setting| setting.secret);
     }
     false
@@ -34,11 +30,7 @@ pub fn is_secret(request: &Request, position: usize) -> bool {
 /// The arguments of `request` with its secrets replaced.
 pub fn shown(request: &Request) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
     let show = |(position, arg)| {
-        if is_secret(request, position) {
-            REDACTED
-        } else {
-            arg
-        }
+        if is_secret(request, position) { REDACTED } else { arg }
     };
     request.iter().enumerate().map(show)
 }
@@ -58,15 +50,9 @@ mod tests {
     fn secrets_are_hidden_and_nothing_else() {
         check("AUTH hush", "AUTH (redacted)");
         check("auth user hush", "auth (redacted) (redacted)");
-        check(
-            "HELLO 3 AUTH u p SETNAME n",
-            "HELLO 3 AUTH (redacted) (redacted) SETNAME n",
-        );
+        check("HELLO 3 AUTH u p SETNAME n", "HELLO 3 AUTH (redacted) (redacted) SETNAME n");
         check("HELLO 3 SETNAME auth", "HELLO 3 SETNAME auth");
-        check(
-            "CONFIG SET requirepass hush",
-            "CONFIG SET requirepass (redacted)",
-        );
+        check("CONFIG SET requirepass hush", "CONFIG SET requirepass (redacted)");
         check(
             "config set timeout 1 RequirePass hush",
             "config set timeout 1 RequirePass (redacted)",

@@ -101,7 +101,8 @@ impl Server {
 
     /// Takes the samples that figures per second come from; runs until the node stops.
     pub(crate) async fn sample(self: Arc<Self>) {
-        let mut interval = tokio::time::interval(Duration::from_millis(crate::limits::RATE_SAMPLE_MS));
+        let mut interval =
+            tokio::time::interval(Duration::from_millis(crate::limits::RATE_SAMPLE_MS));
         let mut durable = 0;
         loop {
             tokio::select! {
@@ -212,7 +213,9 @@ impl NodeControl for Server {
                         matched.as_ref().map_or(0, |id| id.index + 1) >= log_index
                     };
                     match metrics.replication {
-                        Some(_) => others.filter(|(id, matched)| **id != own && has(matched)).count(),
+                        Some(_) => {
+                            others.filter(|(id, matched)| **id != own && has(matched)).count()
+                        }
                         // Only the leader knows who has it; acknowledged means a majority has.
                         None => metrics.membership_config.voter_ids().count() / 2,
                     }

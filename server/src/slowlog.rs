@@ -78,13 +78,7 @@ impl SlowLog {
 
     /// The newest `count` entries, newest first.
     pub fn newest(&self, count: usize) -> Vec<SlowEntry> {
-        self.inner
-            .lock()
-            .entries
-            .iter()
-            .take(count)
-            .cloned()
-            .collect()
+        self.inner.lock().entries.iter().take(count).cloned().collect()
     }
 
     /// How many entries are kept.
@@ -107,20 +101,14 @@ impl SlowLog {
 /// each, then how many more.
 fn trim(request: &Request) -> Vec<Bytes> {
     let total = request.len();
-    let kept = if total > SLOWLOG_ARGS_MAX {
-        SLOWLOG_ARGS_MAX - 1
-    } else {
-        total
-    };
+    let kept = if total > SLOWLOG_ARGS_MAX { SLOWLOG_ARGS_MAX - 1 } else { total };
     let mut args: Vec<Bytes> = redact::shown(request)
         .take(kept)
         .map(|arg| match arg.len().checked_sub(SLOWLOG_ARG_BYTES_MAX) {
             None | Some(0) => Bytes::copy_from_slice(arg),
             Some(more) => {
                 let note = format!("... ({more} more bytes)");
-                [&arg[..SLOWLOG_ARG_BYTES_MAX], note.as_bytes()]
-                    .concat()
-                    .into()
+                [&arg[..SLOWLOG_ARG_BYTES_MAX], note.as_bytes()].concat().into()
             }
         })
         .collect();
@@ -138,12 +126,7 @@ mod tests {
     fn record(slowlog: &SlowLog, parts: &[&str], micros: u64, threshold_us: i64, max: u64) {
         let request = Request::from_parts(parts);
         let client = ClientRegistry::default().register("1.2.3.4:5".into(), "l:1".into(), 7, 0);
-        let command = SlowCommand {
-            request: &request,
-            unix_ms: 12_345,
-            micros,
-            client: &client,
-        };
+        let command = SlowCommand { request: &request, unix_ms: 12_345, micros, client: &client };
         slowlog.record(command, threshold_us, max);
     }
 
@@ -179,10 +162,7 @@ mod tests {
         assert_eq!(slowlog.newest(1)[0].args.len(), 32);
         record(&slowlog, &["k"; 33], 1, 0, 1);
         let args = slowlog.newest(1).remove(0).args;
-        assert_eq!(
-            (args.len(), &args[31][..]),
-            (32, &b"... (2 more arguments)"[..])
-        );
+        assert_eq!((args.len(), &args[31][..]), (32, &b"... (2 more arguments)"[..]));
         record(&slowlog, &["auth", "hush"], 1, 0, 1);
         assert_eq!(slowlog.newest(1)[0].args, [&b"auth"[..], b"(redacted)"]);
     }

@@ -36,8 +36,8 @@ mod write;
 use self::current::Current;
 use self::generation::Generation;
 use self::shared::{Retired, Shared};
-use self::view::View;
 pub use self::stored::StoredState;
+use self::view::View;
 use crate::error::StorageError;
 use crate::snapshot::{SnapshotSink, SnapshotSource};
 use crate::txn::{Engine, EngineStats, ReadTxn, WriteTxn};
@@ -123,10 +123,7 @@ impl DiskEngine {
         remove_generations(&options.dir, Some(number))?;
         let (retired, to_reap) = mpsc::channel();
         let shared = Shared::new(options, lock, (generation, number), durable, retired);
-        let mut engine = Self {
-            shared: Arc::new(shared),
-            threads: Vec::new(),
-        };
+        let mut engine = Self { shared: Arc::new(shared), threads: Vec::new() };
         let shared = engine.shared.clone();
         engine.spawn("state-flush", move || flush::run_flusher(&shared))?;
         engine.spawn("state-reaper", move || flush::run_reaper(&to_reap))?;
@@ -181,9 +178,7 @@ impl Engine for DiskEngine {
     }
 
     fn export(&self) -> Result<Box<dyn SnapshotSource>, StorageError> {
-        Ok(Box::new(transfer::Export::of(View::latest(
-            self.shared.version.load_full(),
-        ))))
+        Ok(Box::new(transfer::Export::of(View::latest(self.shared.version.load_full()))))
     }
 
     fn import(&self) -> Result<Box<dyn SnapshotSink>, StorageError> {
@@ -222,10 +217,7 @@ fn open_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), Stor
             current::switch(dir)?;
             first_generation(options)
         }
-        None => Err(StorageError::Corrupt(format!(
-            "{}: CURRENT is missing",
-            dir.display()
-        ))),
+        None => Err(StorageError::Corrupt(format!("{}: CURRENT is missing", dir.display()))),
     }
 }
 

@@ -358,9 +358,7 @@ impl<'a> Writer<'a> {
         use std::collections::btree_map::Entry;
         match self.counts.entry(keyspace) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                Ok(entry.insert(meta::counts(self.txn, self.shard, keyspace)?))
-            }
+            Entry::Vacant(entry) => Ok(entry.insert(meta::counts(self.txn, self.shard, keyspace)?)),
         }
     }
 }

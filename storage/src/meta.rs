@@ -146,10 +146,7 @@ pub(crate) fn remove_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: Keysp
 }
 
 /// The first keyspace that was flushed and still has rows.
-pub fn first_dropped(
-    txn: &dyn ReadTxn,
-    shard: u16,
-) -> Result<Option<KeyspaceId>, StorageError> {
+pub fn first_dropped(txn: &dyn ReadTxn, shard: u16) -> Result<Option<KeyspaceId>, StorageError> {
     let (start, end) = (key::meta(shard, "dropped/"), key::meta(shard, "dropped0"));
     let Some(row) = txn.rows(&start, &end).next().transpose()? else { return Ok(None) };
     let digits = &row.0[start.len()..];

@@ -103,23 +103,14 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(line: usize, message: impl Into<String>) -> Self {
-        Problem {
-            line,
-            message: message.into(),
-        }
+        Problem { line, message: message.into() }
     }
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
-            writeln!(
-                f,
-                "{}:{}: {}",
-                self.path.display(),
-                problem.line,
-                problem.message
-            )?;
+            writeln!(f, "{}:{}: {}", self.path.display(), problem.line, problem.message)?;
         }
         Ok(())
     }
@@ -142,11 +133,7 @@ impl fmt::Display for Summary {
             write!(f, "{mismatch}")?;
         }
         let failed = self.failed.len();
-        write!(
-            f,
-            "{} scripts passed, {failed} failed, {} skipped",
-            self.passed, self.skipped
-        )
+        write!(f, "{} scripts passed, {failed} failed, {} skipped", self.passed, self.skipped)
     }
 }
 
@@ -181,8 +168,7 @@ pub fn run_all(addr: &str, mode: Mode, filter: &str, wanted: impl Fn(&Script) ->
     let mut summary = Summary::default();
     let dir = scripts_dir();
     let named = |path: &PathBuf| {
-        path.strip_prefix(&dir)
-            .is_ok_and(|path| path.to_string_lossy().contains(filter))
+        path.strip_prefix(&dir).is_ok_and(|path| path.to_string_lossy().contains(filter))
     };
     for path in script_paths(&dir).into_iter().filter(named) {
         match load(&path) {
@@ -212,10 +198,7 @@ pub fn script_paths(dir: &Path) -> Vec<PathBuf> {
             let path = entry.path();
             if path.is_dir() {
                 pending.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "resp")
-            {
+            } else if path.extension().is_some_and(|extension| extension == "resp") {
                 found.push(path);
             }
         }
@@ -234,10 +217,7 @@ pub fn load(path: &Path) -> Result<Script, Mismatch> {
 }
 
 fn one_problem(path: &Path, line: usize, message: String) -> Mismatch {
-    Mismatch {
-        path: path.to_path_buf(),
-        problems: vec![Problem { line, message }],
-    }
+    Mismatch { path: path.to_path_buf(), problems: vec![Problem { line, message }] }
 }
 
 #[cfg(test)]

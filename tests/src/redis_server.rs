@@ -58,14 +58,7 @@ pub fn start_redis_server(extra_args: &[String]) -> Option<RedisServer> {
         let dir = env::temp_dir().join(format!("kvorum-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory for redis-server");
         let child = Command::new(&binary)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-            ])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--daemonize", "no", "--dir"])
             .arg(&dir)
             .args(extra_args)
@@ -74,16 +67,9 @@ pub fn start_redis_server(extra_args: &[String]) -> Option<RedisServer> {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{binary:?}: {error}"));
-        let mut server = RedisServer {
-            child,
-            dir,
-            addr: format!("127.0.0.1:{port}"),
-        };
+        let mut server = RedisServer { child, dir, addr: format!("127.0.0.1:{port}") };
         if server.wait_until_ready() {
-            if extra_args
-                .windows(2)
-                .any(|pair| pair == ["--cluster-enabled", "yes"])
-            {
+            if extra_args.windows(2).any(|pair| pair == ["--cluster-enabled", "yes"]) {
                 server.assign_all_slots();
             }
             return Some(server);
@@ -100,10 +86,7 @@ impl RedisServer {
             if self.child.try_wait().is_ok_and(|status| status.is_some()) {
                 return false;
             }
-            if self
-                .ask(&["PING"])
-                .is_some_and(|reply| reply == b"+PONG\r\n")
-            {
+            if self.ask(&["PING"]).is_some_and(|reply| reply == b"+PONG\r\n") {
                 return true;
             }
             thread::sleep(POLL_INTERVAL);
@@ -141,7 +124,5 @@ fn next_free_port() -> Option<u16> {
     let turn = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
     let len = PORTS.end - PORTS.start;
     let port = PORTS.start + (spread.wrapping_add(turn)) % len;
-    TcpListener::bind(("127.0.0.1", port))
-        .is_ok()
-        .then_some(port)
+    TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
 }

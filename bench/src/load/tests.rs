@@ -66,9 +66,7 @@ impl Stub {
     }
 
     fn reply(&self, request: &OwnedFrame, port: u16) -> String {
-        let OwnedFrame::Array(parts) = request else {
-            panic!("a request is an array")
-        };
+        let OwnedFrame::Array(parts) = request else { panic!("a request is an array") };
         let part = |index: usize| parts[index].as_bytes().unwrap().to_vec();
         let name = String::from_utf8(part(0)).unwrap();
         self.seen.lock().unwrap().insert(name.clone());
@@ -142,19 +140,11 @@ fn every_request_is_counted_once_for_every_verb() {
 fn threads_share_connections_and_requests() {
     let stub = Stub::default();
     let port = stub.clone().start();
-    let plan = Plan {
-        threads: 2,
-        resp3: true,
-        readonly: true,
-        ..plan(port, Verb::Set)
-    };
+    let plan = Plan { threads: 2, resp3: true, readonly: true, ..plan(port, Verb::Set) };
     let outcome = run(&plan, &[]).unwrap();
     assert_eq!(outcome.tally.operations(), 1_001);
     let seen = stub.seen.lock().unwrap();
-    assert!(
-        seen.contains("HELLO") && seen.contains("READONLY"),
-        "{seen:?}"
-    );
+    assert!(seen.contains("HELLO") && seen.contains("READONLY"), "{seen:?}");
 }
 
 #[test]
@@ -168,14 +158,8 @@ fn a_run_ends_with_its_window_and_leaves_out_the_warm_up() {
     };
     let outcome = run(&plan, &[]).unwrap();
     let elapsed = outcome.tally.elapsed();
-    assert!(
-        (Duration::from_millis(100)..Duration::from_secs(2)).contains(&elapsed),
-        "{elapsed:?}"
-    );
-    assert_eq!(
-        outcome.tally.misses, 0,
-        "all 100 keys were asked for during the warm-up"
-    );
+    assert!((Duration::from_millis(100)..Duration::from_secs(2)).contains(&elapsed), "{elapsed:?}");
+    assert_eq!(outcome.tally.misses, 0, "all 100 keys were asked for during the warm-up");
     assert_eq!(outcome.usage.last().unwrap().name, "client");
 }
 
@@ -185,76 +169,33 @@ fn preload_writes_every_key() {
     let port = stub.clone().start();
     preload(&plan(port, Verb::Get)).unwrap();
     assert_eq!(stub.keys.lock().unwrap().len(), 100);
-    let failing = Stub {
-        answer: Some("-ERR full\r\n".to_owned()),
-        ..Stub::default()
-    }
-    .start();
+    let failing = Stub { answer: Some("-ERR full\r\n".to_owned()), ..Stub::default() }.start();
     assert!(preload(&plan(failing, Verb::Get)).is_err());
 }
 
 #[test]
 fn error_replies_are_no_success() {
-    let port = Stub {
-        answer: Some("-ERR no\r\n".to_owned()),
-        ..Stub::default()
-    }
-    .start();
+    let port = Stub { answer: Some("-ERR no\r\n".to_owned()), ..Stub::default() }.start();
     let outcome = run(&plan(port, Verb::Set), &[]).unwrap();
-    assert_eq!(
-        (outcome.tally.operations(), outcome.tally.failures()),
-        (0, 1_001)
-    );
+    assert_eq!((outcome.tally.operations(), outcome.tally.failures()), (0, 1_001));
     assert_eq!(outcome.tally.errors["ERR"].count, 1_001);
 }
 
 #[test]
 fn a_reply_of_a_wrong_type_is_no_success() {
-    let port = Stub {
-        answer: Some(":1\r\n".to_owned()),
-        ..Stub::default()
-    }
-    .start();
+    let port = Stub { answer: Some(":1\r\n".to_owned()), ..Stub::default() }.start();
     let outcome = run(&plan(port, Verb::Set), &[]).unwrap();
     assert_eq!(outcome.tally.operations(), 0);
-    assert!(
-        outcome.tally.errors.contains_key("UNEXPECTED"),
-        "{:?}",
-        outcome.tally.errors
-    );
+    assert!(outcome.tally.errors.contains_key("UNEXPECTED"), "{:?}", outcome.tally.errors);
 }
 
 #[test]
 fn writes_count_when_enough_replicas_have_answered() {
-    let port = Stub {
-        replicas: 2,
-        ..Stub::default()
-    }
-    .start();
-    let enough = run(
-        &Plan {
-            wait: Some(2),
-            ..plan(port, Verb::Set)
-        },
-        &[],
-    )
-    .unwrap();
-    assert_eq!(
-        (enough.tally.operations(), enough.tally.failures()),
-        (1_001, 0)
-    );
-    let too_few = run(
-        &Plan {
-            wait: Some(3),
-            ..plan(port, Verb::Set)
-        },
-        &[],
-    )
-    .unwrap();
-    assert_eq!(
-        (too_few.tally.operations(), too_few.tally.wait_failed),
-        (0, 1_001)
-    );
+    let port = Stub { replicas: 2, ..Stub::default() }.start();
+    let enough = run(&Plan { wait: Some(2), ..plan(port, Verb::Set) }, &[]).unwrap();
+    assert_eq!((enough.tally.operations(), enough.tally.failures()), (1_001, 0));
+    let too_few = run(&Plan { wait: Some(3), ..plan(port, Verb::Set) }, &[]).unwrap();
+    assert_eq!((too_few.tally.operations(), too_few.tally.wait_failed), (0, 1_001));
 }
 
 #[test]
@@ -262,21 +203,10 @@ fn redirects_are_followed_in_a_cluster_and_only_counted_otherwise() {
     let leader = Stub::default().start();
     let moved = format!("-MOVED 1 127.0.0.1:{leader}\r\n");
     // The stub claims the slots at first, as a node does that has just lost its leadership.
-    let follower = Stub {
-        answer: Some(moved),
-        ..Stub::default()
-    }
-    .start();
+    let follower = Stub { answer: Some(moved), ..Stub::default() }.start();
     let lost = run(&plan(follower, Verb::Set), &[]).unwrap();
     assert_eq!((lost.tally.operations(), lost.tally.redirects), (0, 1_001));
-    let found = run(
-        &Plan {
-            cluster: true,
-            ..plan(follower, Verb::Set)
-        },
-        &[],
-    )
-    .unwrap();
+    let found = run(&Plan { cluster: true, ..plan(follower, Verb::Set) }, &[]).unwrap();
     assert_eq!(found.tally.redirects, 3 * 4, "one round of each connection");
     assert_eq!(found.tally.operations(), 1_001 - 12);
 }
@@ -285,29 +215,15 @@ fn redirects_are_followed_in_a_cluster_and_only_counted_otherwise() {
 fn the_owner_of_slots_is_asked_first() {
     let leader = Stub::default().start();
     let answer = Some("-ERR not me\r\n".to_owned());
-    let follower = Stub {
-        answer,
-        slots: Some(leader),
-        ..Stub::default()
-    };
-    let plan = Plan {
-        cluster: true,
-        ..plan(follower.start(), Verb::Set)
-    };
+    let follower = Stub { answer, slots: Some(leader), ..Stub::default() };
+    let plan = Plan { cluster: true, ..plan(follower.start(), Verb::Set) };
     let outcome = run(&plan, &[]).unwrap();
-    assert_eq!(
-        (outcome.tally.operations(), outcome.tally.failures()),
-        (1_001, 0)
-    );
+    assert_eq!((outcome.tally.operations(), outcome.tally.failures()), (1_001, 0));
 }
 
 #[test]
 fn a_broken_connection_is_made_again_and_its_requests_are_counted() {
-    let port = Stub {
-        hang_up_after: Some(100),
-        ..Stub::default()
-    }
-    .start();
+    let port = Stub { hang_up_after: Some(100), ..Stub::default() }.start();
     let outcome = run(&plan(port, Verb::Set), &[]).unwrap();
     let tally = &outcome.tally;
     assert!(tally.connection_errors > 0);
@@ -316,20 +232,10 @@ fn a_broken_connection_is_made_again_and_its_requests_are_counted() {
 
 #[test]
 fn a_server_that_does_not_answer_cannot_hold_a_run() {
-    let port = Stub {
-        mute: true,
-        ..Stub::default()
-    }
-    .start();
-    let plan = Plan {
-        duration: Duration::from_millis(50),
-        ..plan(port, Verb::Set)
-    };
+    let port = Stub { mute: true, ..Stub::default() }.start();
+    let plan = Plan { duration: Duration::from_millis(50), ..plan(port, Verb::Set) };
     let outcome = run(&plan, &[]).unwrap();
-    assert_eq!(
-        (outcome.tally.operations(), outcome.tally.unanswered),
-        (0, 3 * 4)
-    );
+    assert_eq!((outcome.tally.operations(), outcome.tally.unanswered), (0, 3 * 4));
 }
 
 #[test]
@@ -338,17 +244,7 @@ fn nobody_there_is_a_failure() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     assert!(run(&plan(port, Verb::Set), &[]).is_err());
-    assert!(
-        run(
-            &Plan {
-                threads: 3,
-                cluster: true,
-                ..plan(port, Verb::Set)
-            },
-            &[]
-        )
-        .is_err()
-    );
+    assert!(run(&Plan { threads: 3, cluster: true, ..plan(port, Verb::Set) }, &[]).is_err());
 }
 
 #[test]
@@ -361,10 +257,7 @@ fn reports_hold_the_counts() {
     assert_eq!(json["operations"], 1_001);
     assert_eq!(json["latency"]["count"], 1_001);
     let table = report.to_string();
-    assert!(
-        table.contains("(1001 in") && table.contains("reads"),
-        "{table}"
-    );
+    assert!(table.contains("(1001 in") && table.contains("reads"), "{table}");
 }
 
 #[test]

@@ -12,17 +12,11 @@ fn decode_pieces(input: &[u8], piece: usize) -> Result<Vec<Reply>, String> {
     let mut replies = Vec::new();
     for piece in input.chunks(piece) {
         buffer.extend_from_slice(piece);
-        while let Some(reply) = codec
-            .decode(&mut buffer)
-            .map_err(|error| error.to_string())?
-        {
+        while let Some(reply) = codec.decode(&mut buffer).map_err(|error| error.to_string())? {
             replies.push(reply);
         }
     }
-    if let Some(reply) = codec
-        .decode_eof(&mut buffer)
-        .map_err(|error| error.to_string())?
-    {
+    if let Some(reply) = codec.decode_eof(&mut buffer).map_err(|error| error.to_string())? {
         replies.push(reply);
     }
     Ok(replies)
@@ -31,11 +25,7 @@ fn decode_pieces(input: &[u8], piece: usize) -> Result<Vec<Reply>, String> {
 #[track_caller]
 fn check(input: &str, expected: &[Reply]) {
     for piece in [1, 2, 7, usize::MAX] {
-        assert_eq!(
-            decode_pieces(input.as_bytes(), piece).as_deref(),
-            Ok(expected),
-            "{input:?}"
-        );
+        assert_eq!(decode_pieces(input.as_bytes(), piece).as_deref(), Ok(expected), "{input:?}");
     }
 }
 
@@ -43,50 +33,23 @@ fn check(input: &str, expected: &[Reply]) {
 fn check_error(input: &str, expected: &str) {
     for piece in [1, usize::MAX] {
         let found = decode_pieces(input.as_bytes(), piece);
-        assert_eq!(
-            found.as_ref().map_err(String::as_str),
-            Err(expected),
-            "{input:?}"
-        );
+        assert_eq!(found.as_ref().map_err(String::as_str), Err(expected), "{input:?}");
     }
 }
 
 #[test]
 fn every_type_is_read() {
-    check(
-        "+OK\r\n-ERR no\r\n:-5\r\n",
-        &[Reply::OK, Reply::error("ERR no"), Reply::Integer(-5)],
-    );
-    check(
-        "$3\r\na\r\n\r\n$0\r\n\r\n",
-        &[Reply::bulk("a\r\n"), Reply::bulk("")],
-    );
-    check(
-        "$-1\r\n*-1\r\n_\r\n",
-        &[Reply::Null, Reply::NullArray, Reply::Null],
-    );
-    check(
-        "#t\r\n#f\r\n",
-        &[Reply::Boolean(true), Reply::Boolean(false)],
-    );
-    check(
-        ",1.5\r\n,-inf\r\n",
-        &[Reply::Double(1.5), Reply::Double(f64::NEG_INFINITY)],
-    );
+    check("+OK\r\n-ERR no\r\n:-5\r\n", &[Reply::OK, Reply::error("ERR no"), Reply::Integer(-5)]);
+    check("$3\r\na\r\n\r\n$0\r\n\r\n", &[Reply::bulk("a\r\n"), Reply::bulk("")]);
+    check("$-1\r\n*-1\r\n_\r\n", &[Reply::Null, Reply::NullArray, Reply::Null]);
+    check("#t\r\n#f\r\n", &[Reply::Boolean(true), Reply::Boolean(false)]);
+    check(",1.5\r\n,-inf\r\n", &[Reply::Double(1.5), Reply::Double(f64::NEG_INFINITY)]);
     check("(-123\r\n", &[Reply::BigNumber("-123".into())]);
     check("!6\r\nERR a\r\r\n", &[Reply::error("ERR a\r")]);
-    check(
-        "=7\r\ntxt:abc\r\n",
-        &[Reply::Verbatim(*b"txt", Bytes::from_static(b"abc"))],
-    );
+    check("=7\r\ntxt:abc\r\n", &[Reply::Verbatim(*b"txt", Bytes::from_static(b"abc"))]);
     check(
         "*0\r\n~0\r\n%0\r\n>0\r\n",
-        &[
-            Reply::Array(vec![]),
-            Reply::Set(vec![]),
-            Reply::Map(vec![]),
-            Reply::Push(vec![]),
-        ],
+        &[Reply::Array(vec![]), Reply::Set(vec![]), Reply::Map(vec![]), Reply::Push(vec![])],
     );
 }
 
@@ -137,14 +100,8 @@ fn malformed_replies_are_errors() {
 
 #[test]
 fn a_stream_that_ends_within_a_reply_is_an_error() {
-    for input in [
-        "+OK",
-        "$3\r\nab",
-        "*2\r\n:1\r\n",
-        "%1\r\n",
-        "$3\r\n",
-        "|1\r\n+a\r\n+b\r\n*1\r\n",
-    ] {
+    for input in ["+OK", "$3\r\nab", "*2\r\n:1\r\n", "%1\r\n", "$3\r\n", "|1\r\n+a\r\n+b\r\n*1\r\n"]
+    {
         check_error(input, "unexpected end of file");
     }
 }
@@ -153,14 +110,8 @@ fn a_stream_that_ends_within_a_reply_is_an_error() {
 fn depth_has_a_limit() {
     let nested = |depth: usize| format!("{}:1\r\n", "*1\r\n".repeat(depth));
     assert!(decode_pieces(nested(DEPTH_MAX).as_bytes(), 3).is_ok());
-    check_error(
-        &nested(DEPTH_MAX + 1),
-        "aggregates are nested more than 32 deep",
-    );
-    check_error(
-        &"%1\r\n".repeat(100_000),
-        "aggregates are nested more than 32 deep",
-    );
+    check_error(&nested(DEPTH_MAX + 1), "aggregates are nested more than 32 deep");
+    check_error(&"%1\r\n".repeat(100_000), "aggregates are nested more than 32 deep");
 }
 
 #[test]
@@ -176,9 +127,7 @@ fn announced_sizes_allocate_nothing() {
 fn requests_are_written_as_arrays() {
     let mut out = BytesMut::new();
     let mut codec = RespClientCodec::new();
-    codec
-        .encode(&Request::from_parts(&["GET", "k"]), &mut out)
-        .expect("no error");
+    codec.encode(&Request::from_parts(&["GET", "k"]), &mut out).expect("no error");
     codec.encode(&["PING"][..], &mut out).expect("no error");
     assert_eq!(out, "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n");
 }
@@ -191,10 +140,7 @@ fn in_resp2(reply: &Reply) -> Reply {
             Reply::Array(items.iter().map(in_resp2).collect())
         }
         Reply::Map(pairs) => Reply::Array(
-            pairs
-                .iter()
-                .flat_map(|(key, value)| [in_resp2(key), in_resp2(value)])
-                .collect(),
+            pairs.iter().flat_map(|(key, value)| [in_resp2(key), in_resp2(value)]).collect(),
         ),
         Reply::Double(value) => Reply::bulk(crate::encode::double_text(*value)),
         Reply::Boolean(value) => Reply::Integer(i64::from(*value)),
@@ -216,12 +162,9 @@ fn in_resp3(reply: &Reply) -> Reply {
         Reply::Array(items) => Reply::Array(all(items)),
         Reply::Set(items) => Reply::Set(all(items)),
         Reply::Push(items) => Reply::Push(all(items)),
-        Reply::Map(pairs) => Reply::Map(
-            pairs
-                .iter()
-                .map(|(key, value)| (in_resp3(key), in_resp3(value)))
-                .collect(),
-        ),
+        Reply::Map(pairs) => {
+            Reply::Map(pairs.iter().map(|(key, value)| (in_resp3(key), in_resp3(value))).collect())
+        }
         other => other.clone(),
     }
 }

@@ -32,10 +32,7 @@ pub fn double_text(value: f64) -> DoubleText {
 
 fn write_finite(value: f64, out: &mut DoubleText) {
     let (digits, exponent) = decompose(value);
-    let significant = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(1, |last| last + 1);
+    let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(1, |last| last + 1);
     match usize::try_from(exponent) {
         Ok(exponent) if exponent < DIGITS => {
             let whole = exponent + 1;

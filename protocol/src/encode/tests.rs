@@ -22,38 +22,19 @@ fn lines_and_strings_are_the_same_in_both_versions() {
     check(Reply::OK, "+OK\r\n", "+OK\r\n");
     check(Reply::error("ERR no"), "-ERR no\r\n", "-ERR no\r\n");
     check(Reply::bulk(""), "$0\r\n\r\n", "$0\r\n\r\n");
-    check(
-        Reply::bulk("a\r\nb"),
-        "$4\r\na\r\nb\r\n",
-        "$4\r\na\r\nb\r\n",
-    );
+    check(Reply::bulk("a\r\nb"), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n");
 }
 
 #[test]
 fn a_line_break_inside_a_line_becomes_spaces() {
-    check(
-        Reply::error("ERR a\r\n-b\n"),
-        "-ERR a  -b \r\n",
-        "-ERR a  -b \r\n",
-    );
+    check(Reply::error("ERR a\r\n-b\n"), "-ERR a  -b \r\n", "-ERR a  -b \r\n");
     check(Reply::simple("a\rb"), "+a b\r\n", "+a b\r\n");
-    check(
-        Reply::BigNumber(Cow::Borrowed("1\n2")),
-        "$3\r\n1\n2\r\n",
-        "(1 2\r\n",
-    );
+    check(Reply::BigNumber(Cow::Borrowed("1\n2")), "$3\r\n1\n2\r\n", "(1 2\r\n");
 }
 
 #[test]
 fn integers_of_any_number_of_nines_end_in_a_line_break() {
-    for value in [
-        0,
-        -1,
-        i64::MAX,
-        i64::MIN,
-        999_999_999_999_999,
-        999_999_999_999_999_999,
-    ] {
+    for value in [0, -1, i64::MAX, i64::MIN, 999_999_999_999_999, 999_999_999_999_999_999] {
         let text = format!(":{value}\r\n");
         check(Reply::Integer(value), &text, &text);
     }
@@ -80,38 +61,19 @@ fn texts_with_a_type_are_bulk_strings_in_resp2() {
         "(-12345678901234567890\r\n",
     );
     check(Reply::Double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n");
-    check(
-        Reply::Double(f64::NEG_INFINITY),
-        "$4\r\n-inf\r\n",
-        ",-inf\r\n",
-    );
+    check(Reply::Double(f64::NEG_INFINITY), "$4\r\n-inf\r\n", ",-inf\r\n");
 }
 
 #[test]
 fn aggregates_nest_and_maps_are_flat_in_resp2() {
     let items = || vec![Reply::Integer(1), Reply::Null];
-    check(
-        Reply::Array(items()),
-        "*2\r\n:1\r\n$-1\r\n",
-        "*2\r\n:1\r\n_\r\n",
-    );
-    check(
-        Reply::Set(items()),
-        "*2\r\n:1\r\n$-1\r\n",
-        "~2\r\n:1\r\n_\r\n",
-    );
-    check(
-        Reply::Push(items()),
-        "*2\r\n:1\r\n$-1\r\n",
-        ">2\r\n:1\r\n_\r\n",
-    );
+    check(Reply::Array(items()), "*2\r\n:1\r\n$-1\r\n", "*2\r\n:1\r\n_\r\n");
+    check(Reply::Set(items()), "*2\r\n:1\r\n$-1\r\n", "~2\r\n:1\r\n_\r\n");
+    check(Reply::Push(items()), "*2\r\n:1\r\n$-1\r\n", ">2\r\n:1\r\n_\r\n");
     check(Reply::Array(vec![]), "*0\r\n", "*0\r\n");
     check(Reply::Map(vec![]), "*0\r\n", "%0\r\n");
     check(
-        Reply::Map(vec![(
-            Reply::bulk("a"),
-            Reply::Array(vec![Reply::Boolean(true)]),
-        )]),
+        Reply::Map(vec![(Reply::bulk("a"), Reply::Array(vec![Reply::Boolean(true)]))]),
         "*2\r\n$1\r\na\r\n*1\r\n:1\r\n",
         "%1\r\n$1\r\na\r\n*1\r\n#t\r\n",
     );
@@ -178,43 +140,21 @@ fn redis_server_writes_every_type_alike() {
         ("null", Reply::Null),
         ("array", Reply::Array(integers())),
         ("set", Reply::Set(integers())),
-        (
-            "map",
-            Reply::Map(
-                (0..3)
-                    .map(|n| (Reply::Integer(n), Reply::Boolean(n == 1)))
-                    .collect(),
-            ),
-        ),
-        (
-            "verbatim",
-            Reply::Verbatim(*b"txt", Bytes::from_static(b"This is a verbatim\nstring")),
-        ),
+        ("map", Reply::Map((0..3).map(|n| (Reply::Integer(n), Reply::Boolean(n == 1))).collect())),
+        ("verbatim", Reply::Verbatim(*b"txt", Bytes::from_static(b"This is a verbatim\nstring"))),
         ("true", Reply::Boolean(true)),
         ("false", Reply::Boolean(false)),
-        (
-            "bignum",
-            Reply::BigNumber("1234567999999999999999999999999999999".into()),
-        ),
+        ("bignum", Reply::BigNumber("1234567999999999999999999999999999999".into())),
     ];
-    for (version, hello) in [
-        (RespVersion::Resp2, "HELLO 2"),
-        (RespVersion::Resp3, "HELLO 3"),
-    ] {
+    for (version, hello) in [(RespVersion::Resp2, "HELLO 2"), (RespVersion::Resp3, "HELLO 3")] {
         for (name, reply) in &cases {
             let mut expected = BytesMut::new();
             encode(reply, version, &mut expected);
             let input = format!("{hello}\r\nDEBUG PROTOCOL {name}\r\nQUIT\r\n");
             let (received, _) = server.exchange(input.as_bytes(), usize::MAX);
-            let received = received
-                .strip_suffix(b"+OK\r\n")
-                .expect("the reply to QUIT");
+            let received = received.strip_suffix(b"+OK\r\n").expect("the reply to QUIT");
             let received = String::from_utf8_lossy(&received[received.len() - expected.len()..]);
-            assert_eq!(
-                received,
-                String::from_utf8_lossy(&expected),
-                "{name} {version:?}"
-            );
+            assert_eq!(received, String::from_utf8_lossy(&expected), "{name} {version:?}");
         }
     }
 }
@@ -229,16 +169,11 @@ fn redis_server_writes_doubles_alike() {
     let mut expected = BytesMut::new();
     let mut bits = 0x0123_4567_89ab_cdef_u64;
     let spread = (0..500).map(|_| {
-        bits = bits
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         f64::from_bits(bits)
     });
     let human = (-400i32..400).map(|n| f64::from(n) / 16.0 * 10f64.powi(n / 20));
-    let values: Vec<f64> = spread
-        .chain(human)
-        .filter(|value| !value.is_nan())
-        .collect();
+    let values: Vec<f64> = spread.chain(human).filter(|value| !value.is_nan()).collect();
     for (member, value) in values.iter().enumerate() {
         input.push_str(&format!("ZADD z {value:e} {member}\r\n"));
         encode(&Reply::Double(*value), RespVersion::Resp3, &mut expected);
@@ -251,9 +186,7 @@ fn redis_server_writes_doubles_alike() {
     let (received, _) = server.exchange(input.as_bytes(), usize::MAX);
     let received = String::from_utf8(received).expect("ASCII");
     let expected = String::from_utf8(expected.to_vec()).expect("ASCII");
-    let received = received
-        .strip_prefix("+OK\r\n")
-        .and_then(|text| text.strip_suffix("+OK\r\n"));
+    let received = received.strip_prefix("+OK\r\n").and_then(|text| text.strip_suffix("+OK\r\n"));
     let received: Vec<_> = received.expect("two confirmations").lines().collect();
     assert_eq!(received, expected.lines().collect::<Vec<_>>());
 }

@@ -160,6 +160,9 @@ fn problems(contents: &Contents) -> Vec<String> {
         None if shard.is_some_and(|shard| shard.vote.is_some() || shard.last.is_some()) => {
             found.push("the node has a log and no identity".to_owned());
         }
+        Some(identity) if identity.log_id != contents.log.log_id => {
+            found.push("the log is not the one that this node voted in".to_owned());
+        }
         Some(identity) if identity.cluster_id == 0 && end.membership_index > 0 => {
             found.push("the state has members, the identity no cluster".to_owned());
         }

@@ -53,14 +53,8 @@ impl ClientFilter {
     /// Whether it means `client`, asked by the client with id `caller`.
     pub fn names(&self, client: &Client, caller: u64) -> bool {
         self.id.is_none_or(|id| id == client.id)
-            && self
-                .address
-                .as_ref()
-                .is_none_or(|address| *address == client.address)
-            && self
-                .local_address
-                .as_ref()
-                .is_none_or(|local| *local == client.local_address)
+            && self.address.as_ref().is_none_or(|address| *address == client.address)
+            && self.local_address.as_ref().is_none_or(|local| *local == client.local_address)
             && self.kind.is_none_or(|kind| kind == client.kind())
             && self.user.as_ref().is_none_or(|user| user == DEFAULT_USER)
             && !(self.skip_caller && client.id == caller)

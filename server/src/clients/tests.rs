@@ -7,14 +7,7 @@ use protocol::Request;
 fn registry() -> (ClientRegistry, Vec<Arc<Client>>) {
     let registry = ClientRegistry::default();
     let clients = (1..=3)
-        .map(|n| {
-            registry.register(
-                format!("10.0.0.{n}:50"),
-                "127.0.0.1:6379".into(),
-                8 + n,
-                1000,
-            )
-        })
+        .map(|n| registry.register(format!("10.0.0.{n}:50"), "127.0.0.1:6379".into(), 8 + n, 1000))
         .collect();
     (registry, clients)
 }
@@ -35,38 +28,17 @@ fn clients_are_counted_listed_and_removed() {
 #[test]
 fn a_filter_kills_those_it_names() {
     let (registry, clients) = registry();
-    let by_address = ClientFilter {
-        address: Some("10.0.0.2:50".into()),
-        ..Default::default()
-    };
+    let by_address = ClientFilter { address: Some("10.0.0.2:50".into()), ..Default::default() };
     assert_eq!(registry.kill(&by_address, 1), (1, false));
     assert!(clients[1].is_killed() && !clients[0].is_killed());
-    let all_others = ClientFilter {
-        skip_caller: true,
-        ..Default::default()
-    };
+    let all_others = ClientFilter { skip_caller: true, ..Default::default() };
     assert_eq!(registry.kill(&all_others, 1), (2, false));
     assert!(clients[2].is_killed() && !clients[0].is_killed());
-    assert_eq!(
-        registry.kill(
-            &ClientFilter {
-                id: Some(1),
-                ..Default::default()
-            },
-            1
-        ),
-        (1, true)
-    );
+    assert_eq!(registry.kill(&ClientFilter { id: Some(1), ..Default::default() }, 1), (1, true));
     assert!(!clients[0].is_killed(), "the caller closes by itself");
-    let pubsub = ClientFilter {
-        kind: ClientKind::parse(b"PubSub"),
-        ..Default::default()
-    };
+    let pubsub = ClientFilter { kind: ClientKind::parse(b"PubSub"), ..Default::default() };
     assert_eq!(registry.kill(&pubsub, 1), (0, false));
-    let nobody = ClientFilter {
-        user: Some("nobody".into()),
-        ..Default::default()
-    };
+    let nobody = ClientFilter { user: Some("nobody".into()), ..Default::default() };
     assert_eq!(registry.kill(&nobody, 1), (0, false));
 }
 
@@ -95,21 +67,14 @@ fn a_pause_takes_the_longer_time_and_the_stricter_mode() {
     assert_eq!(registry.paused_until(true, 0), None);
     registry.pause(PauseMode::Write, 500, 100);
     assert_eq!(
-        (
-            registry.paused_until(true, 100),
-            registry.paused_until(false, 100)
-        ),
+        (registry.paused_until(true, 100), registry.paused_until(false, 100)),
         (Some(500), None)
     );
     registry.pause(PauseMode::All, 300, 100);
     assert_eq!(registry.paused_until(false, 499), Some(500));
     assert_eq!(registry.paused_until(true, 500), None, "it is over");
     registry.pause(PauseMode::Write, 900, 600);
-    assert_eq!(
-        registry.paused_until(false, 600),
-        None,
-        "an old pause leaves nothing behind"
-    );
+    assert_eq!(registry.paused_until(false, 600), None, "an old pause leaves nothing behind");
     registry.unpause();
     assert_eq!(registry.paused_until(true, 600), None);
 }

@@ -39,17 +39,11 @@ pub fn acl_categories(spec: &CommandSpec) -> Vec<&'static str> {
         theme => theme_of_group(spec) == Some(theme),
     };
     let named = |category: &str| spec.categories.contains(&category);
-    ORDER
-        .into_iter()
-        .filter(|category| named(category) || implied(category))
-        .collect()
+    ORDER.into_iter().filter(|category| named(category) || implied(category)).collect()
 }
 
 fn theme_of_group(spec: &CommandSpec) -> Option<&'static str> {
-    let elsewhere = spec
-        .categories
-        .iter()
-        .any(|category| THEMES.contains(category));
+    let elsewhere = spec.categories.iter().any(|category| THEMES.contains(category));
     if elsewhere || matches!(spec.run, Run::Container) {
         return None;
     }
@@ -80,32 +74,20 @@ mod tests {
             ..CommandSpec::TEMPLATE
         };
         assert_eq!(acl_categories(&spec), ["@slow", "@connection"]);
-        let spec = CommandSpec {
-            categories: &["@dangerous"],
-            ..spec
-        };
+        let spec = CommandSpec { categories: &["@dangerous"], ..spec };
         assert_eq!(acl_categories(&spec), ["@keyspace", "@slow", "@dangerous"]);
-        let spec = CommandSpec {
-            flags: Flags::ADMIN.and(Flags::FAST),
-            ..CommandSpec::TEMPLATE
-        };
+        let spec = CommandSpec { flags: Flags::ADMIN.and(Flags::FAST), ..CommandSpec::TEMPLATE };
         assert_eq!(acl_categories(&spec), ["@admin", "@fast", "@dangerous"]);
     }
 
     #[test]
     fn named_categories_exist_and_are_not_implied_already() {
         fn check(spec: &CommandSpec) {
-            let bare = CommandSpec {
-                categories: &[],
-                ..*spec
-            };
+            let bare = CommandSpec { categories: &[], ..*spec };
             for category in spec.categories {
                 let name = spec.name;
                 assert!(ORDER.contains(category), "{name}: {category}");
-                assert!(
-                    !acl_categories(&bare).contains(category),
-                    "{name}: {category}"
-                );
+                assert!(!acl_categories(&bare).contains(category), "{name}: {category}");
             }
             spec.subcommands.iter().for_each(check);
         }

@@ -29,9 +29,8 @@ impl TimeForm {
             ("exat", TimeForm::AtSecond),
             ("pxat", TimeForm::AtMilli),
         ];
-        let named = forms
-            .into_iter()
-            .find(|(name, _)| option.eq_ignore_ascii_case(name.as_bytes()));
+        let named =
+            forms.into_iter().find(|(name, _)| option.eq_ignore_ascii_case(name.as_bytes()));
         named.map(|(_, form)| form)
     }
 
@@ -49,9 +48,7 @@ impl TimeForm {
             TimeForm::AtSecond => (1000, 0),
             TimeForm::AtMilli => (1, 0),
         };
-        let deadline = amount
-            .checked_mul(unit_ms)
-            .and_then(|ms| ms.checked_add(base_ms));
+        let deadline = amount.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms));
         deadline.ok_or(CommandError::InvalidExpire(command))
     }
 
@@ -95,8 +92,7 @@ pub fn change_deadline(
     if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= ctx.now_ms()) {
         return ctx.writer.remove(loaded).map(|_| ());
     }
-    ctx.writer
-        .store(loaded, record.kind, &[&record.payload], deadline_ms)
+    ctx.writer.store(loaded, record.kind, &[&record.payload], deadline_ms)
 }
 
 #[cfg(test)]
@@ -119,16 +115,9 @@ mod tests {
             (Millis, i64::MAX, invalid.clone()),
             (AtSecond, i64::MAX / 1000 + 1, invalid),
         ] {
-            assert_eq!(
-                form.resolve_positive(amount, 1_000, "set"),
-                expected,
-                "{form:?} {amount}"
-            );
+            assert_eq!(form.resolve_positive(amount, 1_000, "set"), expected, "{form:?} {amount}");
         }
-        assert_eq!(
-            Seconds.resolve(i64::MIN / 1000, 0, "expire"),
-            Ok(i64::MIN / 1000 * 1000)
-        );
+        assert_eq!(Seconds.resolve(i64::MIN / 1000, 0, "expire"), Ok(i64::MIN / 1000 * 1000));
         assert!(Seconds.resolve(i64::MIN / 1000 - 1, 0, "expire").is_err());
     }
 }

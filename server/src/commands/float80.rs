@@ -70,11 +70,7 @@ impl Float80 {
     /// The sum; None when it is not finite.
     pub fn checked_add(self, other: Float80) -> Option<Float80> {
         let (high, low) = (self.finite()?, other.finite()?);
-        let (high, low) = if high.2 >= low.2 {
-            (high, low)
-        } else {
-            (low, high)
-        };
+        let (high, low) = if high.2 >= low.2 { (high, low) } else { (low, high) };
         // Two zero bits above for the carry; what falls off below is kept as one sticky bit.
         let distance = (high.2 - low.2) as u32;
         let high_wide = u128::from(high.1) << 62;
@@ -106,11 +102,9 @@ impl Float80 {
 
     fn finite(self) -> Option<(bool, u64, i32)> {
         match self {
-            Float80::Finite {
-                negative,
-                mantissa,
-                exponent,
-            } => Some((negative, mantissa, exponent)),
+            Float80::Finite { negative, mantissa, exponent } => {
+                Some((negative, mantissa, exponent))
+            }
             Float80::Infinite { .. } => None,
         }
     }
@@ -122,11 +116,7 @@ impl Float80 {
 }
 
 fn zero(negative: bool) -> Float80 {
-    Float80::Finite {
-        negative,
-        mantissa: 0,
-        exponent: EXPONENT_MIN,
-    }
+    Float80::Finite { negative, mantissa: 0, exponent: EXPONENT_MIN }
 }
 
 /// The number nearest to `magnitude * 2^exponent`, and a little more if `more`. With `more`, the
@@ -157,20 +147,13 @@ fn round(negative: bool, magnitude: u128, exponent: i32, more: bool) -> Float80 
     match mantissa {
         0 => zero(negative),
         _ if exponent > EXPONENT_MAX => Float80::Infinite { negative },
-        _ => Float80::Finite {
-            negative,
-            mantissa,
-            exponent,
-        },
+        _ => Float80::Finite { negative, mantissa, exponent },
     }
 }
 
 /// Splits at the exponent's letter; the exponent, 0 when there is none. None when it is malformed.
 fn split_exponent(text: &[u8], letter: u8) -> Option<(&[u8], i64)> {
-    let Some(at) = text
-        .iter()
-        .position(|byte| byte.eq_ignore_ascii_case(&letter))
-    else {
+    let Some(at) = text.iter().position(|byte| byte.eq_ignore_ascii_case(&letter)) else {
         return Some((text, 0));
     };
     let (negative, digits) = match &text[at + 1..] {
@@ -182,10 +165,7 @@ fn split_exponent(text: &[u8], letter: u8) -> Option<(&[u8], i64)> {
         return None;
     }
     let push = |value: i64, digit: &u8| {
-        value
-            .saturating_mul(10)
-            .saturating_add(i64::from(digit - b'0'))
-            .min(1 << 40)
+        value.saturating_mul(10).saturating_add(i64::from(digit - b'0')).min(1 << 40)
     };
     let value = digits.iter().fold(0, push);
     Some((&text[..at], if negative { -value } else { value }))
@@ -261,18 +241,11 @@ fn fixed_point(mantissa: u64, shift: u32) -> String {
     // Below 2^121; beyond a shift of 122 everything is less than half of the last digit.
     let scaled = u128::from(mantissa) * UNIT;
     let shift = shift.min(127);
-    let (kept, rest, half) = (
-        scaled >> shift,
-        scaled & ((1 << shift) - 1),
-        1 << (shift - 1),
-    );
+    let (kept, rest, half) = (scaled >> shift, scaled & ((1 << shift) - 1), 1 << (shift - 1));
     let up = rest > half || (rest == half && kept & 1 == 1);
     let rounded = kept + u128::from(up);
     let (whole, fraction) = (rounded / UNIT, rounded % UNIT);
-    let text = format!(
-        "{whole}.{fraction:0width$}",
-        width = FRACTION_DIGITS as usize
-    );
+    let text = format!("{whole}.{fraction:0width$}", width = FRACTION_DIGITS as usize);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -355,22 +328,10 @@ mod tests {
         ] {
             assert_eq!(Float80::parse(text.as_bytes()), None, "{text:?}");
         }
-        for text in [
-            "0e9999999999",
-            "-0x0p99999",
-            ".5",
-            "5.",
-            "00012",
-            "1E+3",
-            "0x1p-16446",
-        ] {
+        for text in ["0e9999999999", "-0x0p99999", ".5", "5.", "00012", "1E+3", "0x1p-16446"] {
             // Half of the smallest number is a tie, and goes to the even zero: out of range.
             let refused = text == "0x1p-16446";
-            assert_eq!(
-                Float80::parse(text.as_bytes()).is_none(),
-                refused,
-                "{text:?}"
-            );
+            assert_eq!(Float80::parse(text.as_bytes()).is_none(), refused, "{text:?}");
         }
     }
 
@@ -378,22 +339,12 @@ mod tests {
     fn the_bounds_of_the_format_are_reached_and_not_passed() {
         let parts = |text: &str| Float80::parse(text.as_bytes()).and_then(Float80::finite);
         assert_eq!(parts("0x1p-16445"), Some((false, 1, EXPONENT_MIN)));
-        assert_eq!(
-            parts("0x.ffffffffffffffffp16384"),
-            Some((false, u64::MAX, EXPONENT_MAX))
-        );
+        assert_eq!(parts("0x.ffffffffffffffffp16384"), Some((false, u64::MAX, EXPONENT_MAX)));
         assert_eq!(parts("0x.ffffffffffffffff8p16384"), None);
-        assert_eq!(
-            parts("0x1.00000000000000010p0"),
-            Some((false, 1 << 63, -63))
-        );
-        assert_eq!(
-            parts("0x1.000000000000000100000000000000000000000000001p0"),
-            { Some((false, (1 << 63) + 1, -63)) }
-        );
-        assert_eq!(
-            parts("0x1.00000000000000030p0"),
-            Some((false, (1 << 63) + 2, -63))
-        );
+        assert_eq!(parts("0x1.00000000000000010p0"), Some((false, 1 << 63, -63)));
+        assert_eq!(parts("0x1.000000000000000100000000000000000000000000001p0"), {
+            Some((false, (1 << 63) + 1, -63))
+        });
+        assert_eq!(parts("0x1.00000000000000030p0"), Some((false, (1 << 63) + 2, -63)));
     }
 }

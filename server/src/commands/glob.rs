@@ -44,10 +44,7 @@ impl Glob {
             });
         }
         parts.dedup_by(|part, before| *part == Part::Star && *before == Part::Star);
-        Glob {
-            parts,
-            all: pattern == b"*",
-        }
+        Glob { parts, all: pattern == b"*" }
     }
 
     /// Whether the whole of `text` matches.
@@ -142,20 +139,10 @@ mod tests {
     fn check(pattern: &[u8], matching: &[&[u8]], others: &[&[u8]]) {
         let glob = Glob::new(pattern);
         for text in matching {
-            assert!(
-                glob.matches(text),
-                "{} {}",
-                pattern.escape_ascii(),
-                text.escape_ascii()
-            );
+            assert!(glob.matches(text), "{} {}", pattern.escape_ascii(), text.escape_ascii());
         }
         for text in others {
-            assert!(
-                !glob.matches(text),
-                "{} {}",
-                pattern.escape_ascii(),
-                text.escape_ascii()
-            );
+            assert!(!glob.matches(text), "{} {}", pattern.escape_ascii(), text.escape_ascii());
         }
     }
 
@@ -165,11 +152,7 @@ mod tests {
         check(b"**", &[b"a"], &[b""]);
         check(b"", &[b""], &[b"a"]);
         check(b"h?llo", &[b"hello", b"h\xffllo"], &[b"hllo", b"heello"]);
-        check(
-            b"h*llo*",
-            &[b"hllo", b"heeello", b"hllollo!"],
-            &[b"hell", b"ello"],
-        );
+        check(b"h*llo*", &[b"hllo", b"heeello", b"hllollo!"], &[b"hell", b"ello"]);
         check(b"*a*b", &[b"ab", b"xaxbxb"], &[b"ba", b"abx"]);
         check(b"h[ae]llo", &[b"hallo", b"hello"], &[b"hillo"]);
         check(b"h[^e]llo", &[b"hallo"], &[b"hello", b"hllo"]);

@@ -52,7 +52,10 @@ pub fn lookup(name: &[u8]) -> Option<&'static CommandSpec> {
 }
 
 /// The subcommand of a container, in any case.
-pub fn lookup_subcommand(container: &'static CommandSpec, name: &[u8]) -> Option<&'static CommandSpec> {
+pub fn lookup_subcommand(
+    container: &'static CommandSpec,
+    name: &[u8],
+) -> Option<&'static CommandSpec> {
     container.subcommands.iter().find(|sub| name.eq_ignore_ascii_case(sub.name.as_bytes()))
 }
 

@@ -16,10 +16,7 @@ struct Numbering {
 }
 
 static NUMBERING: LazyLock<Numbering> = LazyLock::new(|| {
-    let mut numbering = Numbering {
-        slices: Vec::new(),
-        entries: Vec::new(),
-    };
+    let mut numbering = Numbering { slices: Vec::new(), entries: Vec::new() };
     for chapter in TABLE {
         numbering.add(chapter, "");
         for container in *chapter {
@@ -36,13 +33,8 @@ impl Numbering {
             return;
         }
         let start = slice.as_ptr() as usize;
-        self.slices
-            .push((start, size_of_val(slice), self.entries.len()));
-        self.entries.extend(
-            slice
-                .iter()
-                .map(|spec| (format!("{prefix}{}", spec.name), spec)),
-        );
+        self.slices.push((start, size_of_val(slice), self.entries.len()));
+        self.entries.extend(slice.iter().map(|spec| (format!("{prefix}{}", spec.name), spec)));
     }
 }
 
@@ -89,9 +81,7 @@ pub fn find(full_name: &[u8]) -> Option<&'static CommandSpec> {
 /// The declaration that a request names, its subcommand included where it has one.
 pub fn resolve(request: &Request) -> Option<&'static CommandSpec> {
     let command = lookup(request.get(0)?)?;
-    let subcommand = request
-        .get(1)
-        .and_then(|name| lookup_subcommand(command, name));
+    let subcommand = request.get(1).and_then(|name| lookup_subcommand(command, name));
     Some(subcommand.unwrap_or(command))
 }
 

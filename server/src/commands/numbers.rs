@@ -29,9 +29,7 @@ pub fn integer(bytes: &[u8]) -> Result<i64, CommandError> {
 pub fn int32(bytes: &[u8]) -> Result<i32, CommandError> {
     i32::try_from(integer(bytes)?).map_err(|_| {
         let (min, max) = (i32::MIN, i32::MAX);
-        CommandError::text(format!(
-            "ERR value is out of range, value must between {min} and {max}"
-        ))
+        CommandError::text(format!("ERR value is out of range, value must between {min} and {max}"))
     })
 }
 
@@ -77,16 +75,10 @@ mod tests {
         assert_eq!(database(b"15", 16), Ok(15));
         assert_eq!(database(b"255", 256), Ok(255));
         for outside in ["16", "-1", "256", "272"] {
-            assert_eq!(
-                database(outside.as_bytes(), 16),
-                Err(CommandError::DatabaseRange)
-            );
+            assert_eq!(database(outside.as_bytes(), 16), Err(CommandError::DatabaseRange));
         }
         assert_eq!(database(b"x", 16), Err(CommandError::NotAnInteger));
         let too_wide = "ERR value is out of range, value must between -2147483648 and 2147483647";
-        assert_eq!(
-            database(b"2147483648", 16),
-            Err(CommandError::text(too_wide))
-        );
+        assert_eq!(database(b"2147483648", 16), Err(CommandError::text(too_wide)));
     }
 }

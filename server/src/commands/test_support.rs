@@ -29,13 +29,7 @@ impl Runner {
     /// An empty state at 1,000,000 milliseconds.
     pub(super) fn new() -> Self {
         let engine = MemoryEngine::new();
-        Runner {
-            engine,
-            log_index: 0,
-            now_ms: 1_000_000,
-            database: 0,
-            random: 0,
-        }
+        Runner { engine, log_index: 0, now_ms: 1_000_000, database: 0, random: 0 }
     }
 
     /// Runs requests, words parted by spaces, and compares their replies as [`text`] shows them.
@@ -77,13 +71,7 @@ impl Runner {
     fn read<T>(&self, run: impl FnOnce(&ReadContext<'_>) -> T) -> T {
         let txn = self.engine.read();
         let reader = Reader::new(&*txn, 0, self.now_ms);
-        run(&ReadContext::new(
-            reader,
-            self.database,
-            16,
-            self.now_ms,
-            self.random,
-        ))
+        run(&ReadContext::new(reader, self.database, 16, self.now_ms, self.random))
     }
 
     fn write(&mut self, run: impl FnOnce(&mut WriteContext<'_, '_>) -> Outcome) -> Outcome {
@@ -115,21 +103,15 @@ impl Runner {
     /// Keys of a database, and those of them with a deadline.
     pub(super) fn counts(&self, database: u8) -> (u64, u64) {
         let counts = self.read(|ctx| ctx.reader.counts(database));
-        let KeyCounts {
-            keys,
-            with_deadline,
-        } = counts.expect("memory does not fail");
+        let KeyCounts { keys, with_deadline } = counts.expect("memory does not fail");
         (keys, with_deadline)
     }
 
     /// Every row of the state, and its log index.
     pub(super) fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let rows = self.engine.read();
-        let rows = rows
-            .rows(&[], &[u8::MAX; 4])
-            .map(|row| row.expect("memory does not fail"));
-        rows.map(|(key, value)| (key.to_vec(), value.to_vec()))
-            .collect()
+        let rows = rows.rows(&[], &[u8::MAX; 4]).map(|row| row.expect("memory does not fail"));
+        rows.map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
     }
 }
 

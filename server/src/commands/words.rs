@@ -20,10 +20,7 @@ pub fn help(container: &str, lines: &[&'static str]) -> Reply {
     let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
     let mut reply = vec![Reply::Simple(first.into())];
     reply.extend(
-        lines
-            .iter()
-            .chain(&["HELP", "    Prints this help."])
-            .map(|line| Reply::simple(line)),
+        lines.iter().chain(&["HELP", "    Prints this help."]).map(|line| Reply::simple(line)),
     );
     Reply::Array(reply)
 }

@@ -27,7 +27,8 @@ pub(super) async fn writes(
 ) -> Vec<Reply> {
     let redirects = server.settings.load().follower_writes == FollowerWrites::Redirect;
     if redirects && let Leadership::At(_, leader) = known_leader(server).await {
-        let moved = |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
+        let moved =
+            |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
         return requests.iter().map(moved).collect();
     }
     let mut operations = BytesMut::new();
@@ -155,7 +156,8 @@ async fn prepare(
     let asks_elsewhere =
         server.settings.load().follower_reads == FollowerReads::Redirect && !session.readonly;
     if asks_elsewhere && let Leadership::At(_, leader) = known_leader(server).await {
-        let moved = |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
+        let moved =
+            |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
         return Err(requests.iter().map(moved).collect());
     }
     match current_view(server, session).await {

@@ -163,7 +163,8 @@ async fn read(
     watched: &[Watched],
     block: &Block,
 ) -> Reply {
-    let needs_data = !watched.is_empty() || block.queued.iter().any(|(_, queued)| is_on_data(queued));
+    let needs_data =
+        !watched.is_empty() || block.queued.iter().any(|(_, queued)| is_on_data(queued));
     if !needs_data {
         return Reply::Array(Vec::new());
     }

@@ -277,7 +277,9 @@ impl RaftStateMachine<TypeConfig> for Applier {
         while let Some((entry, responder)) = entries.try_next().await? {
             let log_index = store_index(&entry.log_id);
             if expected.is_some_and(|expected| expected != log_index) {
-                return Err(io::Error::other(format!("log entries before {log_index} are missing")));
+                return Err(io::Error::other(format!(
+                    "log entries before {log_index} are missing"
+                )));
             }
             expected = Some(log_index + 1);
             self.wait_for_room().await?;

@@ -180,7 +180,8 @@ impl Bootstrap {
             self.identity.adopt_cluster(pledge.cluster_id)?;
         }
         let metrics = node.shared.raft.server_metrics();
-        let voter = metrics.borrow_watched().membership_config.voter_ids().any(|id| id == state.node_id);
+        let voter =
+            metrics.borrow_watched().membership_config.voter_ids().any(|id| id == state.node_id);
         Ok(voter)
     }
 
@@ -362,7 +363,8 @@ impl Bootstrap {
         let _one = self.pledging.lock();
         let state = self.identity.state();
         if state.removed {
-            return Err("this node was removed from its cluster; give it an empty data directory".to_owned());
+            return Err("this node was removed from its cluster; give it an empty data directory"
+                .to_owned());
         }
         if state.cluster_id == pledge.cluster_id {
             return Ok(());
@@ -374,8 +376,8 @@ impl Bootstrap {
             // The same cluster, whoever of its members speaks for it; or another attempt of the
             // same initiator, which has given up the one before.
             Some(given)
-                if given.cluster_id == pledge.cluster_id
-                    || given.initiator == pledge.initiator => {}
+                if given.cluster_id == pledge.cluster_id || given.initiator == pledge.initiator => {
+            }
             Some(given) => {
                 return Err(format!("this node is pledged to node {}", given.initiator));
             }
@@ -388,14 +390,13 @@ impl Bootstrap {
     pub(crate) fn believe_removed(&self, node: &Node, since: Option<LogId>) {
         let metrics = node.shared.raft.server_metrics();
         let known = *metrics.borrow_watched().membership_config.log_id();
-        let still = metrics
-            .borrow_watched()
-            .membership_config
-            .get_node(&self.identity.node_id())
-            .is_some();
+        let still =
+            metrics.borrow_watched().membership_config.get_node(&self.identity.node_id()).is_some();
         if since > known || !still {
             match self.identity.set_removed() {
-                Ok(()) => tracing::warn!(node = self.identity.node_id(), "removed from the cluster"),
+                Ok(()) => {
+                    tracing::warn!(node = self.identity.node_id(), "removed from the cluster")
+                }
                 Err(error) => tracing::error!(%error, "the removal could not be saved"),
             }
         }

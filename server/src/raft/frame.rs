@@ -78,9 +78,26 @@ impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         use Kind::*;
         const ALL: [Kind; 20] = [
-            AppendStream, Append, Vote, PreVote, Transfer, SnapshotBegin, SnapshotChunk,
-            SnapshotEnd, Forward, ReadIndex, Order, Identify, Join, Invite, Promise, Release,
-            Removed, Membership, Answer, Refusal,
+            AppendStream,
+            Append,
+            Vote,
+            PreVote,
+            Transfer,
+            SnapshotBegin,
+            SnapshotChunk,
+            SnapshotEnd,
+            Forward,
+            ReadIndex,
+            Order,
+            Identify,
+            Join,
+            Invite,
+            Promise,
+            Release,
+            Removed,
+            Membership,
+            Answer,
+            Refusal,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }

@@ -8,9 +8,9 @@ use crate::limits::APPEND_REQUEST_BYTES_MAX;
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use futures_util::stream::{self, Stream, StreamExt};
+use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
-use openraft::entry::RaftEntry;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -108,10 +108,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let (purged, last) = self.log.state();
-        Ok(LogState {
-            last_purged_log_id: purged.map(to_log_id),
-            last_log_id: last.map(to_log_id),
-        })
+        Ok(LogState { last_purged_log_id: purged.map(to_log_id), last_log_id: last.map(to_log_id) })
     }
 
     async fn get_log_reader(&mut self) -> Self {

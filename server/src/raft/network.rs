@@ -18,9 +18,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
+use openraft::OptionalSend;
 use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
-use openraft::OptionalSend;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -224,9 +224,8 @@ fn streaming_error(error: RpcError) -> StreamingError<TypeConfig> {
         RpcError::Unreachable(unreachable) => unreachable.into(),
         RpcError::Network(network) => network.into(),
         RpcError::Timeout(timeout) => timeout.into(),
-        other => StreamingError::Unreachable(Unreachable::new(&std::io::Error::other(
-            other.to_string(),
-        ))),
+        other => {
+            StreamingError::Unreachable(Unreachable::new(&std::io::Error::other(other.to_string())))
+        }
     }
 }
-

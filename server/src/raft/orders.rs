@@ -14,8 +14,8 @@ use crate::raft::node::{Leadership, Node};
 use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::types::*;
 use bytes::{Bytes, BytesMut};
-use openraft::async_runtime::WatchReceiver;
 use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -194,7 +194,8 @@ impl Node {
         if let Some(known) = membership.get_node(&node.node_id)
             && *known != node.address
         {
-            let why = format!("node {} is the member at {known}, not {}", node.node_id, node.address);
+            let why =
+                format!("node {} is the member at {known}, not {}", node.node_id, node.address);
             return Err(why.into());
         }
         let is_voter = membership.voter_ids().any(|id| id == node.node_id);
@@ -291,7 +292,8 @@ impl Node {
         let reachable = voters.iter().filter(|voter| self.is_reachable(**voter)).count();
         if reachable < voters.len() / 2 + 1 {
             let all = voters.len();
-            let why = format!("refused: only {reachable} of the {all} voters are reachable, no majority");
+            let why =
+                format!("refused: only {reachable} of the {all} voters are reachable, no majority");
             return Err(why.into());
         }
         let raft = self.shared.raft.clone();
@@ -338,7 +340,8 @@ impl Node {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                let why = format!("node {id} has not caught up: it has {matched} of {last} entries");
+                let why =
+                    format!("node {id} has not caught up: it has {matched} of {last} entries");
                 return Err(why.into());
             }
             sleep(Duration::from_millis(20)).await;

@@ -163,9 +163,7 @@ impl Connection {
         let frame = Frame { kind, shard, cluster_id, from, to, request_id, payload };
         self.peers.sent.fetch_add(1, Ordering::Relaxed);
         self.silent_since.lock().get_or_insert_with(Instant::now);
-        self.frames
-            .send(frame)
-            .map_err(|_| CallError::NotSent("connection closed".to_owned()))?;
+        self.frames.send(frame).map_err(|_| CallError::NotSent("connection closed".to_owned()))?;
         Ok(receiver)
     }
 

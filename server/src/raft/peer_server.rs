@@ -180,9 +180,10 @@ impl Connection {
         }
         match identity.admits(frame.cluster_id) {
             Ok(true) => Ok(()),
-            Ok(false) => {
-                Err(format!("wrong cluster {:016x}, not {:016x}", frame.cluster_id, state.cluster_id))
-            }
+            Ok(false) => Err(format!(
+                "wrong cluster {:016x}, not {:016x}",
+                frame.cluster_id, state.cluster_id
+            )),
             Err(error) => Err(format!("identity cannot be saved: {error}")),
         }
     }
@@ -254,7 +255,8 @@ impl Connection {
                 let (vote, meta, bytes) = (incoming.vote, incoming.meta, incoming.bytes);
                 let log_index = meta.last_log_id;
                 let data = SnapshotData::Received(incoming.sink);
-                let installed = shared.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: data });
+                let installed =
+                    shared.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: data });
                 let response = installed.await.map_err(io::Error::other)?;
                 shared.machine.snapshot_receiving.store(false, Ordering::Relaxed);
                 shared.machine.note_snapshot(log_index.as_ref().map_or(0, term_of), bytes);
@@ -307,9 +309,7 @@ impl PeerServer {
                 let outcome = self.node.write_here(request.operations, request.count).await;
                 Ok(ForwardAnswer::from_outcome(outcome).to_bytes())
             }
-            Kind::ReadIndex => {
-                Ok(self.node.read_index_for_peer().await.map_err(text)?.to_bytes())
-            }
+            Kind::ReadIndex => Ok(self.node.read_index_for_peer().await.map_err(text)?.to_bytes()),
             Kind::Order => self.node.order_from_peer(payload).await.map_err(text),
             Kind::Identify
             | Kind::Join

@@ -4,12 +4,12 @@
 //! same loop serves both ways a group can go: into this node's Raft log, or to the leader.
 
 use crate::clock::unix_ms;
-use crate::random::random_u64;
 use crate::config::Settings;
 use crate::limits::{SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT};
 use crate::raft::error::ReplicationError;
 use crate::raft::responder::Reply as Responder;
 use crate::raft::types::{Proposal, Raft, WriteResult};
+use crate::random::random_u64;
 use crate::state_machine::{Entry, EntryHeader};
 use bytes::Bytes;
 use hdrhistogram::Histogram;

@@ -29,7 +29,8 @@ impl Node {
             ServerState::Follower => Role::Follower,
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
-        let counted = |log_id: Option<crate::raft::types::LogId>| log_id.map_or(0, |id| id.index + 1);
+        let counted =
+            |log_id: Option<crate::raft::types::LogId>| log_id.map_or(0, |id| id.index + 1);
         let voted_for = metrics.vote.leader_id.voted_for;
         ClusterStatus {
             cluster_id: identity.cluster_id,

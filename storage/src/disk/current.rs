@@ -28,11 +28,8 @@ pub(super) enum Current {
 
 /// Takes the folder's lock, held until the file is dropped.
 pub(super) fn lock(dir: &Path) -> Result<File, StorageError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(dir.join(LOCK_FILE))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::Error(error)) => Err(error.into()),
@@ -53,9 +50,7 @@ pub(super) fn generations(dir: &Path) -> Result<Vec<u64>, StorageError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(GENERATION_PREFIX));
+        let number = name.to_str().and_then(|name| name.strip_prefix(GENERATION_PREFIX));
         if let Some(number) = number {
             let unreadable = || StorageError::Corrupt(format!("unknown entry {}", name.display()));
             found.push(number.parse().map_err(|_| unreadable())?);
@@ -113,9 +108,7 @@ fn parse(bytes: &[u8]) -> Result<Current, StorageError> {
     if format != format!("format={FORMAT}") {
         return Err(damaged(format!("says {format}, known is format={FORMAT}")));
     }
-    let generation = generation
-        .strip_prefix("generation=")
-        .and_then(|text| text.parse().ok());
+    let generation = generation.strip_prefix("generation=").and_then(|text| text.parse().ok());
     let current = match (phase, generation) {
         ("phase=creating", Some(0)) => Current::Creating,
         ("phase=ready", Some(generation)) => Current::Ready(generation),
@@ -135,11 +128,7 @@ mod tests {
     fn what_was_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()).unwrap(), None);
-        for current in [
-            Current::Creating,
-            Current::Ready(1),
-            Current::Ready(u64::MAX),
-        ] {
+        for current in [Current::Creating, Current::Ready(1), Current::Ready(u64::MAX)] {
             prepare(dir.path(), current).unwrap();
             switch(dir.path()).unwrap();
             assert_eq!(read(dir.path()).unwrap(), Some(current));
@@ -158,14 +147,7 @@ mod tests {
             }
             assert!(parse(&good[..position]).is_err(), "cut at {position}");
         }
-        let other = String::from_utf8(good)
-            .unwrap()
-            .replace("format=1", "format=2");
-        assert!(
-            parse(other.as_bytes())
-                .unwrap_err()
-                .to_string()
-                .contains("known is format=1")
-        );
+        let other = String::from_utf8(good).unwrap().replace("format=1", "format=2");
+        assert!(parse(other.as_bytes()).unwrap_err().to_string().contains("known is format=1"));
     }
 }

@@ -24,9 +24,7 @@ impl Filter {
     /// An empty filter for about so many keys.
     pub(super) fn for_keys(keys: u64) -> Self {
         let words = (keys.saturating_mul(BITS_PER_KEY) / 64).clamp(1, WORDS_MAX);
-        Self {
-            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
-        }
+        Self { words: (0..words).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Adds a key.
@@ -63,13 +61,8 @@ mod tests {
             let key = |number: u32| format!("key {number}").into_bytes();
             (0..10_000).for_each(|number| filter.add(&key(number)));
             assert!((0..10_000).all(|number| filter.may_have(&key(number))));
-            let passing = (10_000..20_000)
-                .filter(|number| filter.may_have(&key(*number)))
-                .count();
-            assert!(
-                passing <= passing_max,
-                "{passing} of 10000 unknown keys pass"
-            );
+            let passing = (10_000..20_000).filter(|number| filter.may_have(&key(*number))).count();
+            assert!(passing <= passing_max, "{passing} of 10000 unknown keys pass");
         }
     }
 }

@@ -18,11 +18,7 @@ pub(super) fn run_flusher(shared: &Shared) {
     while let Some((version, sealed)) = next_sealed(shared) {
         let started = Instant::now();
         let loaded = catch_unwind(AssertUnwindSafe(|| load(shared, &version, &sealed)));
-        let panicked = |_| {
-            Err(StorageError::Corrupt(
-                "the flush thread panicked".to_owned(),
-            ))
-        };
+        let panicked = |_| Err(StorageError::Corrupt("the flush thread panicked".to_owned()));
         match loaded.unwrap_or_else(panicked) {
             Ok(true) => show(shared, &version, &sealed, started.elapsed()),
             Ok(false) => {}
@@ -72,11 +68,7 @@ fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration
         return;
     }
     let tables = super::generation::Tables::now(generation.clone());
-    let next = Version {
-        active: current.active.clone(),
-        sealed: None,
-        tables,
-    };
+    let next = Version { active: current.active.clone(), sealed: None, tables };
     shared.version.store(Arc::new(next.clone()));
     shared.durable.store(sealed.last(), Release);
     progress.flushes += 1;
@@ -93,11 +85,7 @@ fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration
 pub(super) fn run_reaper(retired: &Receiver<Retired>) {
     let mut held = Vec::new();
     loop {
-        match retired.recv_timeout(if held.is_empty() {
-            Duration::MAX
-        } else {
-            REAPER_POLL
-        }) {
+        match retired.recv_timeout(if held.is_empty() { Duration::MAX } else { REAPER_POLL }) {
             Ok(Retired::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(thing) => held.push(thing),
             Err(RecvTimeoutError::Timeout) => held.retain(|thing| match thing {

@@ -76,18 +76,10 @@ impl Generation {
     /// Makes an empty generation, whose folder is deleted on drop until [`Self::keep`].
     pub(super) fn create(path: PathBuf, options: &DiskOptions) -> Result<Self, StorageError> {
         fs::create_dir(&path)?;
-        let folder = Folder {
-            path,
-            delete: AtomicBool::new(true),
-        };
+        let folder = Folder { path, delete: AtomicBool::new(true) };
         let database = open_database(&folder.path, options)?;
         let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
-        Ok(Self {
-            rows,
-            database,
-            replaced: AtomicBool::new(false),
-            folder,
-        })
+        Ok(Self { rows, database, replaced: AtomicBool::new(false), folder })
     }
 
     /// Opens an existing generation; returns it with its durable log index.
@@ -98,11 +90,7 @@ impl Generation {
         }
         for entry in fs::read_dir(path.join("keyspaces"))? {
             // fjall ends the process when it meets such an entry.
-            if entry?
-                .file_name()
-                .to_str()
-                .is_none_or(|name| name.parse::<u64>().is_err())
-            {
+            if entry?.file_name().to_str().is_none_or(|name| name.parse::<u64>().is_err()) {
                 return Err(damaged("unknown entry among the tables"));
             }
         }
@@ -113,19 +101,10 @@ impl Generation {
         let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
         let durable = database.snapshot().get(&rows, DURABLE_KEY)?;
         let durable = durable.ok_or_else(|| damaged("the durable log index is missing"))?;
-        let durable = durable[..]
-            .try_into()
-            .map_err(|_| damaged("unreadable durable log index"))?;
-        let folder = Folder {
-            path,
-            delete: AtomicBool::new(false),
-        };
-        let generation = Self {
-            rows,
-            database,
-            replaced: AtomicBool::new(false),
-            folder,
-        };
+        let durable =
+            durable[..].try_into().map_err(|_| damaged("unreadable durable log index"))?;
+        let folder = Folder { path, delete: AtomicBool::new(false) };
+        let generation = Self { rows, database, replaced: AtomicBool::new(false), folder };
         Ok((generation, u64::from_le_bytes(durable)))
     }
 
@@ -224,11 +203,7 @@ impl Generation {
 
     fn compact_once(&self) -> Result<(), StorageError> {
         let strategy = self.rows.config.compaction_strategy.clone();
-        let oldest_view = self
-            .database
-            .supervisor
-            .snapshot_tracker
-            .get_seqno_safe_to_gc();
+        let oldest_view = self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc();
         let done = self.rows.tree.compact(strategy, oldest_view);
         Ok(done.map_err(fjall::Error::from)?)
     }

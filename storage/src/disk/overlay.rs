@@ -345,12 +345,8 @@ mod tests {
 
     fn commit(overlay: &Overlay, log_index: u64, changes: &[(&str, Option<&str>)]) {
         let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        overlay.commit(
-            log_index,
-            changes
-                .iter()
-                .map(|(key, value)| (owned(key), value.map(owned))),
-        );
+        overlay
+            .commit(log_index, changes.iter().map(|(key, value)| (owned(key), value.map(owned))));
     }
 
     fn walk(overlay: &Overlay, log_index: u64) -> String {
@@ -358,10 +354,8 @@ mod tests {
             let value = value.map_or("-".to_owned(), |value| value.escape_ascii().to_string());
             format!("{}={value}", key.escape_ascii())
         };
-        let changes: Vec<_> = overlay
-            .changes(b"", None, log_index)
-            .map(|change| text(change.unwrap()))
-            .collect();
+        let changes: Vec<_> =
+            overlay.changes(b"", None, log_index).map(|change| text(change.unwrap())).collect();
         changes.join(" ")
     }
 
@@ -394,7 +388,10 @@ mod tests {
         let alone = overlay.bytes();
         assert_eq!(overlay.enter(), 100);
         write(101, 200);
-        assert_eq!((walk(&overlay, 100), walk(&overlay, 150)), ("hot=0100".into(), "hot=0150".into()));
+        assert_eq!(
+            (walk(&overlay, 100), walk(&overlay, 150)),
+            ("hot=0100".into(), "hot=0150".into())
+        );
         assert!(overlay.bytes() > alone);
         overlay.leave();
         write(201, 201);
@@ -419,20 +416,11 @@ mod tests {
     #[test]
     fn keys_sort_as_bytes_whatever_their_length() {
         let mut keys: Vec<Vec<u8>> = vec![vec![], vec![0], vec![0; 15], vec![0; 16], vec![0; 17]];
-        keys.extend([
-            vec![b'a'],
-            vec![b'a', 0],
-            vec![b'a', 0, 1],
-            vec![b'a'; 16],
-            vec![b'a'; 17],
-        ]);
+        keys.extend([vec![b'a'], vec![b'a', 0], vec![b'a', 0, 1], vec![b'a'; 16], vec![b'a'; 17]]);
         keys.extend([vec![255; 16], vec![255; 17], b"aaaaaaaaaaaaaaaab".to_vec()]);
         for one in &keys {
             for other in &keys {
-                assert_eq!(
-                    Place::new(one).cmp(&Place::new(other)),
-                    one.cmp(other)
-                );
+                assert_eq!(Place::new(one).cmp(&Place::new(other)), one.cmp(other));
             }
         }
     }

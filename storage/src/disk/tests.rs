@@ -29,10 +29,7 @@ fn small(dir: &Path) -> DiskOptions {
 
 /// Options under which an overlay is never full.
 fn roomy(dir: &Path) -> DiskOptions {
-    DiskOptions {
-        cache_bytes: 1 << 20,
-        ..DiskOptions::new(dir)
-    }
+    DiskOptions { cache_bytes: 1 << 20, ..DiskOptions::new(dir) }
 }
 
 fn open(dir: &Path) -> DiskEngine {
@@ -60,10 +57,7 @@ fn put(engine: &dyn Engine, log_index: u64, key: &str, value: &str) {
 
 fn text(row: Result<Row, StorageError>) -> (String, String) {
     let (key, value) = row.unwrap();
-    (
-        key.escape_ascii().to_string(),
-        value.escape_ascii().to_string(),
-    )
+    (key.escape_ascii().to_string(), value.escape_ascii().to_string())
 }
 
 fn state_of(txn: &dyn ReadTxn) -> State {
@@ -75,11 +69,7 @@ fn state(engine: &dyn Engine) -> State {
 }
 
 fn one_line(state: &State) -> String {
-    state
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect::<Vec<_>>()
-        .join(" ")
+    state.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 fn copy_state(from: &dyn Engine, to: &dyn Engine, chunk_bytes: usize) -> u64 {
@@ -100,11 +90,7 @@ fn copy_dir(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy_dir(&entry.path(), &target);
-        } else if entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "jnl")
-        {
+        } else if entry.path().extension().is_some_and(|extension| extension == "jnl") {
             // 64 MiB of nothing: nothing is ever written to a journal.
             let length = entry.metadata().unwrap().len();
             fs::File::create(target).unwrap().set_len(length).unwrap();

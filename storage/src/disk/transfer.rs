@@ -30,10 +30,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn of(view: View) -> Self {
-        Self {
-            view,
-            start: Vec::new(),
-        }
+        Self { view, start: Vec::new() }
     }
 }
 
@@ -78,22 +75,12 @@ impl Import {
         let generation = Arc::new(Generation::create(path, &shared.options)?);
         let (part, part_bytes) = (Vec::new(), 0);
         let (last_key, is_refused) = (Bytes::new(), false);
-        Ok(Self {
-            shared,
-            generation,
-            number,
-            part,
-            part_bytes,
-            last_key,
-            is_refused,
-        })
+        Ok(Self { shared, generation, number, part, part_bytes, last_key, is_refused })
     }
 
     fn take(&mut self, (key, value): Row) -> Result<(), StorageError> {
         if !is_storage_key(&key) {
-            return Err(StorageError::Snapshot(
-                "a row is not one of a shard".to_owned(),
-            ));
+            return Err(StorageError::Snapshot("a row is not one of a shard".to_owned()));
         }
         if key <= self.last_key {
             return Err(StorageError::Snapshot("rows are out of order".to_owned()));
@@ -149,9 +136,7 @@ impl Import {
 impl SnapshotSink for Import {
     fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StorageError> {
         if self.is_refused {
-            return Err(StorageError::Snapshot(
-                "an earlier chunk was refused".to_owned(),
-            ));
+            return Err(StorageError::Snapshot("an earlier chunk was refused".to_owned()));
         }
         let taken = decode_chunk(chunk).and_then(|rows| {
             for row in rows {
@@ -169,9 +154,7 @@ impl SnapshotSink for Import {
 
     fn finish(mut self: Box<Self>, log_index: u64) -> Result<(), StorageError> {
         if self.is_refused {
-            return Err(StorageError::Snapshot(
-                "an earlier chunk was refused".to_owned(),
-            ));
+            return Err(StorageError::Snapshot("an earlier chunk was refused".to_owned()));
         }
         self.load(Some(log_index))?;
         self.shared.reached(Step::ImportLoaded)?;

@@ -62,17 +62,10 @@ impl View {
         if start >= end {
             return Vec::new();
         }
-        let Version {
-            active,
-            sealed,
-            tables,
-        } = &*self.version;
+        let Version { active, sealed, tables } = &*self.version;
         let mut sources = vec![active.changes(start, Some(end), self.log_index)];
-        sources.extend(
-            sealed
-                .iter()
-                .map(|sealed| sealed.changes(start, Some(end), self.log_index)),
-        );
+        sources
+            .extend(sealed.iter().map(|sealed| sealed.changes(start, Some(end), self.log_index)));
         sources.push(tables.changes(start, end));
         sources
     }
@@ -86,18 +79,11 @@ impl Drop for View {
 
 impl ReadTxn for View {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let Version {
-            active,
-            sealed,
-            tables,
-        } = &*self.version;
+        let Version { active, sealed, tables } = &*self.version;
         if let Some(change) = active.get(key, self.log_index) {
             return Ok(change);
         }
-        if let Some(change) = sealed
-            .as_ref()
-            .and_then(|sealed| sealed.get(key, self.log_index))
-        {
+        if let Some(change) = sealed.as_ref().and_then(|sealed| sealed.get(key, self.log_index)) {
             return Ok(change);
         }
         if key >= RESERVED {

@@ -42,16 +42,8 @@ impl<'a> Batch<'a> {
         assert!(turn.is_some(), "there is one writer at a time");
         let turn = turn.expect("checked above");
         let view = View::latest(shared.version.load_full());
-        assert!(
-            log_index > view.log_index(),
-            "log indexes of batches only grow"
-        );
-        Self {
-            turn,
-            view,
-            changes: BTreeMap::new(),
-            log_index,
-        }
+        assert!(log_index > view.log_index(), "log indexes of batches only grow");
+        Self { turn, view, changes: BTreeMap::new(), log_index }
     }
 }
 
@@ -82,28 +74,17 @@ impl ReadTxn for Batch<'_> {
 
 impl WriteTxn for Batch<'_> {
     fn put(&mut self, key: Bytes, value: Bytes) {
-        assert!(
-            is_storage_key(&key),
-            "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF"
-        );
+        assert!(is_storage_key(&key), "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF");
         self.changes.insert(key, Some(value));
     }
 
     fn delete(&mut self, key: Bytes) {
-        assert!(
-            is_storage_key(&key),
-            "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF"
-        );
+        assert!(is_storage_key(&key), "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF");
         self.changes.insert(key, None);
     }
 
     fn commit(self: Box<Self>) {
-        let Self {
-            turn,
-            view,
-            changes,
-            log_index,
-        } = *self;
+        let Self { turn, view, changes, log_index } = *self;
         drop(view);
         turn.0.commit(log_index, changes);
     }

@@ -37,9 +37,8 @@ fn counts(engine: &MemoryEngine, database: u8, now_ms: u64) -> (u64, u64) {
 fn names(engine: &MemoryEngine, database: u8, now_ms: u64) -> Vec<String> {
     let txn = engine.read();
     let rows = Reader::new(&*txn, 0, now_ms).keys_from(database, Position(0)).unwrap();
-    let mut names: Vec<_> = rows
-        .map(|row| String::from_utf8(row.unwrap().user_key.to_vec()).unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        rows.map(|row| String::from_utf8(row.unwrap().user_key.to_vec()).unwrap()).collect();
     names.sort();
     names
 }

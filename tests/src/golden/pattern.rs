@@ -56,11 +56,7 @@ pub fn merge(expected: &[String], got: &[String]) -> Vec<String> {
         return got.to_vec();
     }
     let keep = |(old, new): (&String, &String)| {
-        if line_matches(old, new) {
-            old.clone()
-        } else {
-            new.clone()
-        }
+        if line_matches(old, new) { old.clone() } else { new.clone() }
     };
     expected.iter().zip(got).map(keep).collect()
 }
@@ -74,11 +70,7 @@ pub fn protect(text: &str) -> String {
             _ => out.push(c),
         }
     }
-    if out.trim() == "..." {
-        out.replace('.', "\\x2e")
-    } else {
-        out
-    }
+    if out.trim() == "..." { out.replace('.', "\\x2e") } else { out }
 }
 
 fn indent(line: &str) -> usize {
@@ -106,9 +98,7 @@ fn accepts(name: &str, bounds: &str, text: &str) -> bool {
         "any" => true,
         "id" => text.len() == ID_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit()),
         "float" => !text.is_empty() && !text.contains(' ') && text.parse::<f64>().is_ok(),
-        "int" => text
-            .parse::<i128>()
-            .is_ok_and(|value| in_bounds(bounds, value)),
+        "int" => text.parse::<i128>().is_ok_and(|value| in_bounds(bounds, value)),
         _ => false,
     }
 }
@@ -127,9 +117,7 @@ fn in_bounds(bounds: &str, value: i128) -> bool {
 }
 
 fn find_placeholder(text: &str) -> Option<usize> {
-    text.match_indices('<')
-        .map(|(at, _)| at)
-        .find(|&at| placeholder(&text[at..]).is_some())
+    text.match_indices('<').map(|(at, _)| at).find(|&at| placeholder(&text[at..]).is_some())
 }
 
 /// The placeholder that `text` begins with: its name, its bounds, and the text after it.

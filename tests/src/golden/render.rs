@@ -25,18 +25,10 @@ pub fn render(element: &Element, view: View) -> Vec<String> {
     let mut lines = Vec::new();
     match (view, element) {
         (View::Sorted, Element::Aggregate(header, items)) => {
-            append(
-                &Element::Aggregate(header.clone(), sorted(items, 1)),
-                0,
-                &mut lines,
-            );
+            append(&Element::Aggregate(header.clone(), sorted(items, 1)), 0, &mut lines);
         }
         (View::SortedPairs, Element::Aggregate(header, items)) => {
-            append(
-                &Element::Aggregate(header.clone(), sorted(items, 2)),
-                0,
-                &mut lines,
-            );
+            append(&Element::Aggregate(header.clone(), sorted(items, 2)), 0, &mut lines);
         }
         (View::Lines, Element::Bulk(header, content)) => {
             let kind = char::from(header[0]);

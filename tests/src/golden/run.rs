@@ -33,11 +33,7 @@ struct StepOutcome {
 #[derive(Debug)]
 enum StepResult {
     Same,
-    Different {
-        asked: String,
-        expected: Vec<String>,
-        got: Vec<String>,
-    },
+    Different { asked: String, expected: Vec<String>, got: Vec<String> },
     Impossible(String),
 }
 
@@ -50,11 +46,7 @@ impl Outcome {
     /// Only what kept steps from running: recording cannot mend that.
     pub fn impossible(&self) -> Vec<Problem> {
         let failed = |step: &&StepOutcome| matches!(step.result, StepResult::Impossible(_));
-        self.steps
-            .iter()
-            .filter(failed)
-            .filter_map(StepOutcome::problem)
-            .collect()
+        self.steps.iter().filter(failed).filter_map(StepOutcome::problem).collect()
     }
 
     /// The text of the script with differing replies replaced by what came.
@@ -74,16 +66,8 @@ impl StepOutcome {
         let message = match &self.result {
             StepResult::Same => return None,
             StepResult::Impossible(message) => message.clone(),
-            StepResult::Different {
-                asked,
-                expected,
-                got,
-            } => {
-                format!(
-                    "{asked}\n{}{}",
-                    prefixed("  - ", expected),
-                    prefixed("  + ", got)
-                )
+            StepResult::Different { asked, expected, got } => {
+                format!("{asked}\n{}{}", prefixed("  - ", expected), prefixed("  + ", got))
             }
         };
         Some(Problem::new(self.at + 1, message))
@@ -91,10 +75,7 @@ impl StepOutcome {
 }
 
 fn prefixed(prefix: &str, lines: &[String]) -> String {
-    lines
-        .iter()
-        .map(|line| format!("{prefix}{line}\n"))
-        .collect()
+    lines.iter().map(|line| format!("{prefix}{line}\n")).collect()
 }
 
 /// Runs all cases of `script` that are for `target` on the server at `addr`.
@@ -109,11 +90,7 @@ pub fn run(script: &Script, addr: &str, target: Target) -> Outcome {
 fn run_case(script: &Script, case: &Case, addr: &str, outcome: &mut Outcome) {
     if let Err(message) = flush(addr) {
         let result = StepResult::Impossible(format!("case {:?}: {message}", case.title));
-        outcome.steps.push(StepOutcome {
-            at: case.at,
-            expected: 0..0,
-            result,
-        });
+        outcome.steps.push(StepOutcome { at: case.at, expected: 0..0, result });
         return;
     }
     let mut player = Player::new(addr);
@@ -123,19 +100,13 @@ fn run_case(script: &Script, case: &Case, addr: &str, outcome: &mut Outcome) {
             Ok(got) if !step.action.is_answered() || pattern::matches(&expected, &got) => {
                 StepResult::Same
             }
-            Ok(got) => StepResult::Different {
-                asked: script.lines[step.at].clone(),
-                expected,
-                got,
-            },
+            Ok(got) => {
+                StepResult::Different { asked: script.lines[step.at].clone(), expected, got }
+            }
             Err(why) => StepResult::Impossible(format!("{}\n  {why}", script.lines[step.at])),
         };
         let ends = matches!(result, StepResult::Impossible(_));
-        outcome.steps.push(StepOutcome {
-            at: step.at,
-            expected: step.expected.clone(),
-            result,
-        });
+        outcome.steps.push(StepOutcome { at: step.at, expected: step.expected.clone(), result });
         if ends {
             return;
         }
@@ -145,9 +116,7 @@ fn run_case(script: &Script, case: &Case, addr: &str, outcome: &mut Outcome) {
 fn flush(addr: &str) -> Result<(), String> {
     let mut connection = Connection::open(addr).map_err(|error| format!("{addr}: {error}"))?;
     let request = encode_request(&[b"FLUSHALL".to_vec()]);
-    connection
-        .send(&request)
-        .map_err(|error| error.to_string())?;
+    connection.send(&request).map_err(|error| error.to_string())?;
     match connection.receive(READ_TIMEOUT) {
         Received::Reply(Element::Line(line)) if line == b"+OK" => Ok(()),
         other => Err(format!("FLUSHALL was answered with {other:?}")),
@@ -163,11 +132,7 @@ struct Player<'a> {
 
 impl<'a> Player<'a> {
     fn new(addr: &'a str) -> Self {
-        Player {
-            addr,
-            connections: BTreeMap::new(),
-            variables: BTreeMap::new(),
-        }
+        Player { addr, connections: BTreeMap::new(), variables: BTreeMap::new() }
     }
 
     /// Plays one step and returns what came as lines.
@@ -183,9 +148,7 @@ impl<'a> Player<'a> {
                 self.receive(name, *view)
             }
             Action::Raw { bytes, replies } => {
-                self.connection(name)?
-                    .send(bytes)
-                    .map_err(|error| error.to_string())?;
+                self.connection(name)?.send(bytes).map_err(|error| error.to_string())?;
                 let mut lines = Vec::new();
                 for _ in 0..*replies {
                     lines.extend(self.receive(name, View::Exact)?);
@@ -213,10 +176,7 @@ impl<'a> Player<'a> {
             }
             Action::ScanAll(options) => self.scan_all(name, options),
             Action::Times { count, args } => self.times(name, *count, args),
-            Action::Let {
-                name: variable,
-                args,
-            } => self.bind(name, variable, args),
+            Action::Let { name: variable, args } => self.bind(name, variable, args),
         }
     }
 
@@ -231,9 +191,7 @@ impl<'a> Player<'a> {
     fn send(&mut self, name: &str, args: &[Vec<u8>]) -> Result<(), String> {
         let args: Vec<_> = args.iter().map(|arg| self.substitute(arg)).collect();
         let request = encode_request(&args);
-        self.connection(name)?
-            .send(&request)
-            .map_err(|error| error.to_string())
+        self.connection(name)?.send(&request).map_err(|error| error.to_string())
     }
 
     fn receive(&mut self, name: &str, view: View) -> Result<Vec<String>, String> {
@@ -284,8 +242,7 @@ impl<'a> Player<'a> {
     fn times(&mut self, name: &str, count: usize, args: &[Vec<u8>]) -> Result<Vec<String>, String> {
         let mut first: Option<Vec<String>> = None;
         for i in 0..count {
-            self.variables
-                .insert("i".into(), i.to_string().into_bytes());
+            self.variables.insert("i".into(), i.to_string().into_bytes());
             self.send(name, args)?;
             let lines = self.receive(name, View::Exact)?;
             match &first {
@@ -321,13 +278,10 @@ impl<'a> Player<'a> {
         while let Some(open) = rest.iter().position(|&byte| byte == b'{') {
             out.extend_from_slice(&rest[..open]);
             rest = &rest[open..];
-            let value = rest
-                .iter()
-                .position(|&byte| byte == b'}')
-                .and_then(|close| {
-                    let name = std::str::from_utf8(&rest[1..close]).ok()?;
-                    Some((self.variable(name)?, close + 1))
-                });
+            let value = rest.iter().position(|&byte| byte == b'}').and_then(|close| {
+                let name = std::str::from_utf8(&rest[1..close]).ok()?;
+                Some((self.variable(name)?, close + 1))
+            });
             match value {
                 Some((value, taken)) => {
                     out.extend_from_slice(&value);
@@ -349,21 +303,14 @@ impl<'a> Player<'a> {
         }
         let split = name.find(['+', '-']).unwrap_or(name.len());
         let (clock, offset) = name.split_at(split);
-        let now_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()?
-            .as_millis();
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis();
         let now_ms = i64::try_from(now_ms).ok()?;
         let base = match clock {
             "now_ms" => now_ms,
             "now_s" => now_ms / 1000,
             _ => return None,
         };
-        let offset: i64 = if offset.is_empty() {
-            0
-        } else {
-            offset.parse().ok()?
-        };
+        let offset: i64 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
         Some((base + offset).to_string().into_bytes())
     }
 }
@@ -380,10 +327,7 @@ fn scan_page(reply: &Element) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
         Element::Bulk(_, key) => Some(key.clone()),
         _ => None,
     };
-    Some((
-        cursor.clone(),
-        items.iter().map(key).collect::<Option<_>>()?,
-    ))
+    Some((cursor.clone(), items.iter().map(key).collect::<Option<_>>()?))
 }
 
 fn array_of(keys: BTreeSet<Vec<u8>>) -> Element {

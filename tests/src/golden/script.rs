@@ -62,10 +62,8 @@ pub enum Action {
 impl Action {
     /// Whether a reply is compared after this step.
     pub fn is_answered(&self) -> bool {
-        !matches!(
-            self,
-            Action::Send(_) | Action::HangUp | Action::Sleep { .. } | Action::Resp3
-        ) && !matches!(self, Action::Raw { replies: 0, .. })
+        !matches!(self, Action::Send(_) | Action::HangUp | Action::Sleep { .. } | Action::Resp3)
+            && !matches!(self, Action::Raw { replies: 0, .. })
     }
 }
 
@@ -85,9 +83,7 @@ impl Script {
         };
         let mut at = 0;
         while at < script.lines.len() {
-            at = script
-                .parse_line(at)
-                .map_err(|message| Problem::new(at + 1, message))?;
+            at = script.parse_line(at).map_err(|message| Problem::new(at + 1, message))?;
         }
         if script.cases.is_empty() {
             return Err(Problem::new(1, "a script without a case (\"== title\")"));
@@ -114,12 +110,7 @@ impl Script {
         }
         if let Some(title) = line.strip_prefix("== ") {
             let title = title.to_owned();
-            self.cases.push(Case {
-                title,
-                at,
-                only: None,
-                steps: Vec::new(),
-            });
+            self.cases.push(Case { title, at, only: None, steps: Vec::new() });
             return Ok(at + 1);
         }
         if let Some(directive) = line.strip_prefix('@') {
@@ -129,12 +120,7 @@ impl Script {
         let Some((connection, order)) = request_line(&line) else {
             return Err(format!("a reply without a request: {line}"));
         };
-        let end = at
-            + 1
-            + self.lines[at + 1..]
-                .iter()
-                .take_while(|l| is_reply(l))
-                .count();
+        let end = at + 1 + self.lines[at + 1..].iter().take_while(|l| is_reply(l)).count();
         let step = Step {
             at,
             connection: connection.to_owned(),
@@ -144,10 +130,7 @@ impl Script {
         if !step.action.is_answered() && !step.expected.is_empty() {
             return Err("this step has no reply to compare".into());
         }
-        let case = self
-            .cases
-            .last_mut()
-            .ok_or("a request before the first \"== title\"")?;
+        let case = self.cases.last_mut().ok_or("a request before the first \"== title\"")?;
         case.steps.push(step);
         Ok(end)
     }
@@ -201,9 +184,7 @@ fn is_reply(line: &str) -> bool {
 /// The connection's name and the order in a line like `a> GET k`.
 fn request_line(line: &str) -> Option<(&str, &str)> {
     let (name, order) = line.split_once("> ")?;
-    name.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric())
-        .then_some((name, order))
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric()).then_some((name, order))
 }
 
 fn parse_action(order: &str) -> Result<Action, String> {
@@ -217,11 +198,7 @@ fn parse_action(order: &str) -> Result<Action, String> {
     }
     let verb = String::from_utf8_lossy(&args.remove(0)).into_owned();
     let bare = |action: Action, args: &[Vec<u8>]| {
-        if args.is_empty() {
-            Ok(action)
-        } else {
-            Err(format!("{verb} takes no arguments"))
-        }
+        if args.is_empty() { Ok(action) } else { Err(format!("{verb} takes no arguments")) }
     };
     match verb.as_str() {
         "!raw" => parse_raw(order, args),
@@ -231,9 +208,7 @@ fn parse_action(order: &str) -> Result<Action, String> {
         "!silent" => bare(Action::Silent, &args),
         "!hangup" => bare(Action::HangUp, &args),
         "!resp3" => bare(Action::Resp3, &args),
-        "!sleep" => Ok(Action::Sleep {
-            ms: take_number(&mut args)?,
-        }),
+        "!sleep" => Ok(Action::Sleep { ms: take_number(&mut args)? }),
         "!sorted" => Ok(Action::Request(View::Sorted, args)),
         "!sorted-pairs" => Ok(Action::Request(View::SortedPairs, args)),
         "!lines" => Ok(Action::Request(View::Lines, args)),
@@ -262,10 +237,7 @@ fn parse_raw(order: &str, mut args: Vec<Vec<u8>>) -> Result<Action, String> {
     if args.is_empty() {
         return Err("!raw without bytes".into());
     }
-    Ok(Action::Raw {
-        bytes: args.concat(),
-        replies,
-    })
+    Ok(Action::Raw { bytes: args.concat(), replies })
 }
 
 fn take_number(args: &mut Vec<Vec<u8>>) -> Result<u64, String> {
@@ -273,6 +245,5 @@ fn take_number(args: &mut Vec<Vec<u8>>) -> Result<u64, String> {
         return Err("a number is missing".into());
     }
     let word = String::from_utf8_lossy(&args.remove(0)).into_owned();
-    word.parse()
-        .map_err(|_| format!("{word:?} is not a number"))
+    word.parse().map_err(|_| format!("{word:?} is not a number"))
 }

@@ -61,14 +61,8 @@ fn check_bad_script(text: &str, line: usize) {
 #[test]
 fn words_are_split_as_in_redis_cli() {
     let split = |line| words::split(line).expect("good words");
-    assert_eq!(
-        split("SET k \"a b\\x00\\n\\\"\""),
-        [&b"SET"[..], b"k", b"a b\x00\n\""]
-    );
-    assert_eq!(
-        split("ECHO 'it\\'s \\x41' \"\""),
-        [&b"ECHO"[..], br"it's \x41", b""]
-    );
+    assert_eq!(split("SET k \"a b\\x00\\n\\\"\""), [&b"SET"[..], b"k", b"a b\x00\n\""]);
+    assert_eq!(split("ECHO 'it\\'s \\x41' \"\""), [&b"ECHO"[..], br"it's \x41", b""]);
     assert_eq!(split("\"ab\"*3 x*2"), [&b"ababab"[..], b"x*2"]);
     assert!(words::split("\"open").is_err());
     assert!(words::split("\"a\"b").is_err());
@@ -124,16 +118,8 @@ fn placeholders_match_what_they_name() {
 
 #[test]
 fn whole_elements_and_rests_are_matched_by_depth() {
-    check_match(
-        "*2\n  <reply>\n  :2",
-        "*2\n  *2\n    :8\n    :9\n  :2",
-        true,
-    );
-    check_match(
-        "*2\n  <reply>\n  :2",
-        "*2\n  *2\n    :8\n    :9\n  :3",
-        false,
-    );
+    check_match("*2\n  <reply>\n  :2", "*2\n  *2\n    :8\n    :9\n  :2", true);
+    check_match("*2\n  <reply>\n  :2", "*2\n  *2\n    :8\n    :9\n  :3", false);
     check_match("*1\n  <reply>", "*1", false);
     check_match("*<int>\n  :1\n  ...", "*3\n  :1\n  *1\n    :4\n  :5", true);
     check_match("*<int>\n  ...\n  :5", "*3\n  :1\n  *1\n    :4\n  :5", true);
@@ -144,38 +130,20 @@ fn whole_elements_and_rests_are_matched_by_depth() {
 
 #[test]
 fn received_text_is_never_a_placeholder() {
-    for content in [
-        "<int>",
-        "<any>",
-        "a <int 1..2> <proto>",
-        "...",
-        "<bulk>",
-        "<reply>",
-    ] {
+    for content in ["<int>", "<any>", "a <int 1..2> <proto>", "...", "<bulk>", "<reply>"] {
         let element = wire::Element::Line(format!("+{content}").into_bytes());
         let shown = render::render(&element, render::View::Exact);
         assert!(pattern::matches(&shown, &shown), "{shown:?}");
         let other = lines("+12");
         assert!(!pattern::matches(&shown, &other), "{shown:?}");
     }
-    assert_eq!(
-        pattern::protect("HELLO <proto> <int>"),
-        "HELLO <proto> \\x3cint>"
-    );
+    assert_eq!(pattern::protect("HELLO <proto> <int>"), "HELLO <proto> \\x3cint>");
 }
 
 #[test]
 fn a_passing_script_passes_and_each_wrong_line_is_found() {
-    check_run(
-        "== a\n> GET k\n$2 \"hi\"\n> INCR k\n:1\n",
-        b"$2\r\nhi\r\n",
-        &[],
-    );
-    check_run(
-        "== a\n> GET k\n$2 \"ho\"\n> INCR k\n:2\n",
-        b"$2\r\nhi\r\n",
-        &[2, 4],
-    );
+    check_run("== a\n> GET k\n$2 \"hi\"\n> INCR k\n:1\n", b"$2\r\nhi\r\n", &[]);
+    check_run("== a\n> GET k\n$2 \"ho\"\n> INCR k\n:2\n", b"$2\r\nhi\r\n", &[2, 4]);
     check_run("== a\n> GET k\n\n> INCR k\n:1\n", b"$2\r\nhi\r\n", &[2]);
     check_run("== a\n> INCR k\n:1\n:1\n", b"", &[2]);
     check_run("== a\n> QUIT\nclosed\n> QUIT\n+OK\n", b"", &[4]);
@@ -216,11 +184,7 @@ fn views_sort_and_split() {
     check_run(pairs, value, &[]);
     let split = "== a\n> !lines GET k\n$ lines\n  \"x:1\\r\\n\"\n  ...\n  \"z\"\n";
     check_run(split, b"$11\r\nx:1\r\ny\r\n\r\nz\r\n", &[]);
-    check_run(
-        &split.replace("x:1", "x:2"),
-        b"$11\r\nx:1\r\ny\r\n\r\nz\r\n",
-        &[2],
-    );
+    check_run(&split.replace("x:1", "x:2"), b"$11\r\nx:1\r\ny\r\n\r\nz\r\n", &[2]);
 }
 
 #[test]

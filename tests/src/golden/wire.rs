@@ -80,18 +80,11 @@ impl Connection {
     /// # Errors
     /// Any error of the sockets.
     pub fn open(addr: &str) -> std::io::Result<Self> {
-        let addr = addr
-            .to_socket_addrs()?
-            .next()
-            .ok_or(ErrorKind::AddrNotAvailable)?;
+        let addr = addr.to_socket_addrs()?.next().ok_or(ErrorKind::AddrNotAvailable)?;
         let stream = TcpStream::connect_timeout(&addr, READ_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(READ_TIMEOUT))?;
-        Ok(Connection {
-            stream,
-            buffer: Vec::new(),
-            consumed: 0,
-        })
+        Ok(Connection { stream, buffer: Vec::new(), consumed: 0 })
     }
 
     /// Sends `bytes`. That the server has closed is no error here: the next read tells.
@@ -149,15 +142,11 @@ impl Connection {
                     b'|' => len * 2 + 1,
                     _ => len,
                 };
-                let items = (0..count)
-                    .map(|_| self.element(depth + 1))
-                    .collect::<Result<_, _>>()?;
+                let items =
+                    (0..count).map(|_| self.element(depth + 1)).collect::<Result<_, _>>()?;
                 Ok(Element::Aggregate(line, items))
             }
-            _ => Err(Received::Broken(format!(
-                "no RESP: {:?}",
-                String::from_utf8_lossy(&line)
-            ))),
+            _ => Err(Received::Broken(format!("no RESP: {:?}", String::from_utf8_lossy(&line)))),
         }
     }
 

@@ -24,10 +24,7 @@ pub fn split(line: &str) -> Result<Vec<Vec<u8>>, String> {
         let (word, after) = match first {
             b'"' | b'\'' => quoted(rest)?,
             _ => {
-                let end = rest
-                    .iter()
-                    .position(u8::is_ascii_whitespace)
-                    .unwrap_or(rest.len());
+                let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
                 (rest[..end].to_vec(), &rest[end..])
             }
         };
@@ -105,18 +102,11 @@ fn repeated(word: Vec<u8>, rest: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
             _ => Ok((word, rest)),
         };
     };
-    let end = after_star
-        .iter()
-        .position(u8::is_ascii_whitespace)
-        .unwrap_or(after_star.len());
+    let end = after_star.iter().position(u8::is_ascii_whitespace).unwrap_or(after_star.len());
     let digits = String::from_utf8_lossy(&after_star[..end]);
-    let count: usize = digits
-        .parse()
-        .map_err(|_| format!("bad repeat count {digits:?}"))?;
+    let count: usize = digits.parse().map_err(|_| format!("bad repeat count {digits:?}"))?;
     if count.saturating_mul(word.len()) > REPEATED_BYTES_MAX {
-        return Err(format!(
-            "a repeated word is limited to {REPEATED_BYTES_MAX} bytes"
-        ));
+        return Err(format!("a repeated word is limited to {REPEATED_BYTES_MAX} bytes"));
     }
     Ok((word.repeat(count), &after_star[end..]))
 }

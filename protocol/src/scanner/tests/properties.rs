@@ -59,16 +59,10 @@ fn near_requests() -> impl Strategy<Value = Vec<u8>> {
 
 /// Cuts `input` at the given places, which are taken modulo its length.
 fn cut<'a>(input: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
-    let mut places: Vec<usize> = places
-        .iter()
-        .map(|place| place % (input.len() + 1))
-        .collect();
+    let mut places: Vec<usize> = places.iter().map(|place| place % (input.len() + 1)).collect();
     places.extend([0, input.len()]);
     places.sort_unstable();
-    places
-        .windows(2)
-        .map(|pair| &input[pair[0]..pair[1]])
-        .collect()
+    places.windows(2).map(|pair| &input[pair[0]..pair[1]]).collect()
 }
 
 fn any_limits() -> impl Strategy<Value = ScanLimits> {

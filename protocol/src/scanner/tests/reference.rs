@@ -14,10 +14,7 @@ fn respond(outcome: &Outcome, authenticated: bool) -> BytesMut {
             _ if !authenticated => Reply::error("NOAUTH Authentication required."),
             b"PING" => Reply::simple("PONG"),
             b"ECHO" => Reply::Bulk(request.bytes(1)),
-            other => panic!(
-                "the cases use no command {:?}",
-                String::from_utf8_lossy(other)
-            ),
+            other => panic!("the cases use no command {:?}", String::from_utf8_lossy(other)),
         };
         encode(&reply, RespVersion::Resp2, &mut out);
     }

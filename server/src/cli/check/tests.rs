@@ -161,3 +161,14 @@ fn a_state_of_another_node_does_not_pass() {
         "{problems:?}"
     );
 }
+
+#[test]
+fn a_log_of_another_node_does_not_pass() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    stopped_node(dir.path());
+    stopped_node(other.path());
+    fs::remove_dir_all(dir.path().join("log")).unwrap();
+    fs::rename(other.path().join("log"), dir.path().join("log")).unwrap();
+    let problems = verdict(dir.path()).unwrap();
+    assert_eq!(problems, ["the log is not the one that this node voted in"]);
+}

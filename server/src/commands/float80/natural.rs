@@ -20,9 +20,7 @@ impl Natural {
     pub(super) fn from_digits(digits: &[u8]) -> Self {
         let mut number = Natural(Vec::with_capacity(digits.len() / CHUNK_DIGITS + 1));
         for chunk in digits.chunks(CHUNK_DIGITS) {
-            let value = chunk
-                .iter()
-                .fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
+            let value = chunk.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
             number.multiply_add(10u32.pow(chunk.len() as u32), value);
         }
         number
@@ -69,9 +67,7 @@ impl Natural {
 
     /// The number of bits, without leading zeros.
     pub(super) fn bits(&self) -> usize {
-        self.0
-            .last()
-            .map_or(0, |top| self.0.len() * 32 - top.leading_zeros() as usize)
+        self.0.last().map_or(0, |top| self.0.len() * 32 - top.leading_zeros() as usize)
     }
 
     pub(super) fn shift_left(&mut self, shift: usize) {
@@ -91,14 +87,8 @@ impl Natural {
         let dropped = self.bits().saturating_sub(128);
         let (limbs, bits) = (dropped / 32, dropped % 32);
         let limb = |at: usize| self.0.get(limbs + at).copied().unwrap_or(0);
-        let wide = (0..4)
-            .rev()
-            .fold(0u128, |wide, at| (wide << 32) | u128::from(limb(at)));
-        let above = if bits == 0 {
-            0
-        } else {
-            u128::from(limb(4)) << (128 - bits)
-        };
+        let wide = (0..4).rev().fold(0u128, |wide, at| (wide << 32) | u128::from(limb(at)));
+        let above = if bits == 0 { 0 } else { u128::from(limb(4)) << (128 - bits) };
         let rest = self.0[..limbs].iter().any(|limb| *limb != 0)
             || (bits > 0 && limb(0) & ((1 << bits) - 1) != 0);
         ((wide >> bits) | above, dropped, rest)
@@ -175,22 +165,11 @@ mod tests {
 
     #[test]
     fn digits_come_back() {
-        for text in [
-            "0",
-            "7",
-            "1000000000",
-            "340282366920938463463374607431768211456",
-        ] {
+        for text in ["0", "7", "1000000000", "340282366920938463463374607431768211456"] {
             assert_eq!(Natural::from_digits(text.as_bytes()).into_decimal(), text);
         }
-        assert_eq!(
-            Natural::shifted(5, 64).into_decimal(),
-            (5u128 << 64).to_string()
-        );
-        assert_eq!(
-            Natural::power_of_five(54).into_decimal(),
-            5u128.pow(54).to_string()
-        );
+        assert_eq!(Natural::shifted(5, 64).into_decimal(), (5u128 << 64).to_string());
+        assert_eq!(Natural::power_of_five(54).into_decimal(), 5u128.pow(54).to_string());
     }
 
     #[test]

@@ -28,11 +28,7 @@ pub(super) const COPY: CommandSpec = CommandSpec {
     since: "6.2.0",
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM),
-    keys: Keys::Range {
-        first: 1,
-        last: 2,
-        step: 1,
-    },
+    keys: Keys::Range { first: 1, last: 2, step: 1 },
     run: Run::Write {
         check: |args| Options::parse(args, 0, DATABASES_MAX as u16).map(|_| ()),
         apply: copy,
@@ -65,10 +61,7 @@ struct Options {
 impl Options {
     /// `selected` is the database where there is no DB option.
     fn parse(args: &Request, selected: u8, databases: u16) -> Result<Options, CommandError> {
-        let mut options = Options {
-            database: selected,
-            replace: false,
-        };
+        let mut options = Options { database: selected, replace: false };
         let mut at = 3;
         while let Some(option) = args.get(at) {
             at += 1;
@@ -100,8 +93,7 @@ fn copy(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     if to.record().is_some() && !options.replace {
         return Ok(Reply::Integer(0));
     }
-    ctx.writer
-        .store(to, record.kind, &[&record.payload], record.deadline_ms)?;
+    ctx.writer.store(to, record.kind, &[&record.payload], record.deadline_ms)?;
     Ok(Reply::Integer(1))
 }
 
@@ -120,7 +112,6 @@ fn move_key(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
         return Ok(Reply::Integer(0));
     }
     ctx.writer.remove(from)?;
-    ctx.writer
-        .store(to, record.kind, &[&record.payload], record.deadline_ms)?;
+    ctx.writer.store(to, record.kind, &[&record.payload], record.deadline_ms)?;
     Ok(Reply::Integer(1))
 }

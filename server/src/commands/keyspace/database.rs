@@ -42,10 +42,7 @@ pub(super) const FLUSHDB: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(1),
     flags: Flags::WRITE,
     categories: &["@keyspace", "@dangerous"],
-    run: Run::Write {
-        check: check_flush,
-        apply: flushdb,
-    },
+    run: Run::Write { check: check_flush, apply: flushdb },
     ..DBSIZE
 };
 
@@ -53,10 +50,7 @@ pub(super) const FLUSHALL: CommandSpec = CommandSpec {
     name: "flushall",
     syntax: "FLUSHALL [ASYNC | SYNC]",
     summary: "Removes all keys of all databases.",
-    run: Run::Write {
-        check: check_flush,
-        apply: flushall,
-    },
+    run: Run::Write { check: check_flush, apply: flushall },
     ..FLUSHDB
 };
 
@@ -111,10 +105,7 @@ fn swapped(args: &Request, databases: u16) -> Result<(u8, u8), CommandError> {
     };
     let one = number(1, "ERR invalid first DB index")?;
     let other = number(2, "ERR invalid second DB index")?;
-    Ok((
-        database_in_range(one, databases)?,
-        database_in_range(other, databases)?,
-    ))
+    Ok((database_in_range(one, databases)?, database_in_range(other, databases)?))
 }
 
 fn swapdb(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {

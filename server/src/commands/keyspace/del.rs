@@ -20,15 +20,8 @@ pub(super) const DEL: CommandSpec = CommandSpec {
     since: "1.0.0",
     arity: Arity::AtLeast(2),
     flags: Flags::WRITE,
-    keys: Keys::Range {
-        first: 1,
-        last: -1,
-        step: 1,
-    },
-    run: Run::Write {
-        check: no_check,
-        apply: del,
-    },
+    keys: Keys::Range { first: 1, last: -1, step: 1 },
+    run: Run::Write { check: no_check, apply: del },
     ..CommandSpec::TEMPLATE
 };
 

@@ -24,11 +24,7 @@ pub(super) const EXISTS: CommandSpec = CommandSpec {
     since: "1.0.0",
     arity: Arity::AtLeast(2),
     flags: Flags::READONLY.and(Flags::FAST),
-    keys: Keys::Range {
-        first: 1,
-        last: -1,
-        step: 1,
-    },
+    keys: Keys::Range { first: 1, last: -1, step: 1 },
     run: Run::Read(exists),
     ..CommandSpec::TEMPLATE
 };
@@ -61,7 +57,5 @@ fn exists(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
 
 fn type_of(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
     let record = ctx.lookup(args.arg(1))?;
-    Ok(Reply::simple(
-        record.map_or("none", |record| record.kind.name()),
-    ))
+    Ok(Reply::simple(record.map_or("none", |record| record.kind.name())))
 }

@@ -78,10 +78,7 @@ pub(super) const PERSIST: CommandSpec = CommandSpec {
     summary: "Removes the deadline of a key.",
     since: "2.2.0",
     arity: Arity::Exactly(2),
-    run: Run::Write {
-        check: no_check,
-        apply: persist,
-    },
+    run: Run::Write { check: no_check, apply: persist },
     ..EXPIRE
 };
 
@@ -107,12 +104,7 @@ impl Conditions {
             };
             *flag = true;
         }
-        let Conditions {
-            if_none,
-            if_some,
-            if_later,
-            if_earlier,
-        } = conditions;
+        let Conditions { if_none, if_some, if_later, if_earlier } = conditions;
         let text = match () {
             () if if_none && (if_some || if_later || if_earlier) => {
                 "ERR NX and XX, GT or LT options at the same time are not compatible"
@@ -176,10 +168,7 @@ fn expire(
 
 fn persist(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let loaded = ctx.load(args.arg(1))?;
-    if loaded
-        .record()
-        .is_none_or(|record| record.deadline_ms.is_none())
-    {
+    if loaded.record().is_none_or(|record| record.deadline_ms.is_none()) {
         return Ok(Reply::Integer(0));
     }
     change_deadline(ctx, loaded, None)?;

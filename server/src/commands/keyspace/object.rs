@@ -108,9 +108,7 @@ const EMBEDDED_BYTES_MAX: usize = 44;
 const SHARED_INTEGERS: i64 = 10_000;
 
 fn help(_: &ReadContext<'_>, _: &Request) -> Outcome {
-    Ok(Reply::Array(
-        HELP_TEXT.iter().copied().map(Reply::simple).collect(),
-    ))
+    Ok(Reply::Array(HELP_TEXT.iter().copied().map(Reply::simple).collect()))
 }
 
 fn about(

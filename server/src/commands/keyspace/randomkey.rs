@@ -50,16 +50,9 @@ fn randomkey(ctx: &ReadContext<'_>, _: &Request) -> Outcome {
 
 /// The first key at `position` or later, or else the first of all.
 fn next_key(ctx: &ReadContext<'_>, position: u64) -> Result<Option<KeyRow>, StorageError> {
-    let later = ctx
-        .reader
-        .keys_from(ctx.database, Position(position))?
-        .next();
+    let later = ctx.reader.keys_from(ctx.database, Position(position))?.next();
     match later {
         Some(row) => row.map(Some),
-        None => ctx
-            .reader
-            .keys_from(ctx.database, Position(0))?
-            .next()
-            .transpose(),
+        None => ctx.reader.keys_from(ctx.database, Position(0))?.next().transpose(),
     }
 }

@@ -26,11 +26,7 @@ pub(super) const RENAME: CommandSpec = CommandSpec {
     since: "1.0.0",
     arity: Arity::Exactly(3),
     flags: Flags::WRITE,
-    keys: Keys::Range {
-        first: 1,
-        last: 2,
-        step: 1,
-    },
+    keys: Keys::Range { first: 1, last: 2, step: 1 },
     run: Run::Write {
         check: no_check,
         apply: |ctx, args| rename(ctx, args, true).map(|_| Reply::OK),
@@ -63,7 +59,6 @@ fn rename(ctx: &mut WriteContext<'_, '_>, args: &Request, replace: bool) -> Resu
         return Ok(false);
     }
     ctx.writer.remove(from)?;
-    ctx.writer
-        .store(to, record.kind, &[&record.payload], record.deadline_ms)?;
+    ctx.writer.store(to, record.kind, &[&record.payload], record.deadline_ms)?;
     Ok(true)
 }

@@ -61,20 +61,13 @@ impl<'a> Options<'a> {
     fn parse(args: &'a Request) -> Result<Options<'a>, CommandError> {
         let cursor = parse_cursor(args.arg(1));
         let cursor = cursor.ok_or(CommandError::text("ERR invalid cursor"))?;
-        let mut options = Options {
-            cursor,
-            pattern: None,
-            count: COUNT_DEFAULT,
-            kind: None,
-        };
+        let mut options = Options { cursor, pattern: None, count: COUNT_DEFAULT, kind: None };
         let mut at = 2;
         while let Some(option) = args.get(at) {
             let value = args.get(at + 1).ok_or(CommandError::Syntax)?;
             at += 2;
             if option.eq_ignore_ascii_case(b"count") {
-                let count = u64::try_from(integer(value)?)
-                    .ok()
-                    .filter(|count| *count > 0);
+                let count = u64::try_from(integer(value)?).ok().filter(|count| *count > 0);
                 options.count = count.ok_or(CommandError::Syntax)?;
             } else if option.eq_ignore_ascii_case(b"match") {
                 options.pattern = Some(Glob::new(value));
@@ -90,10 +83,7 @@ impl<'a> Options<'a> {
     fn wants(&self, row: &KeyRow) -> bool {
         let named = |kind: &[u8]| kind.eq_ignore_ascii_case(row.record.kind.name().as_bytes());
         self.kind.is_none_or(named)
-            && self
-                .pattern
-                .as_ref()
-                .is_none_or(|pattern| pattern.matches(&row.user_key))
+            && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(&row.user_key))
     }
 }
 
@@ -109,11 +99,7 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
         return None;
     }
     let cursor: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(if negative {
-        cursor.wrapping_neg()
-    } else {
-        cursor
-    })
+    Some(if negative { cursor.wrapping_neg() } else { cursor })
 }
 
 fn scan(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
@@ -122,10 +108,7 @@ fn scan(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
     let mut next = 0;
     let (mut visited, mut last) = (0, None);
     if options.cursor < Position::END.0 {
-        for row in ctx
-            .reader
-            .keys_from(ctx.database, Position(options.cursor))?
-        {
+        for row in ctx.reader.keys_from(ctx.database, Position(options.cursor))? {
             let row = row?;
             if visited >= options.count && last != Some(row.position) {
                 next = row.position.0;

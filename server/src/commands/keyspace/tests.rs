@@ -8,22 +8,13 @@ use storage::key::Position;
 
 #[test]
 fn a_deadline_that_has_come_removes_the_key() {
-    for request in [
-        "EXPIRE k 0",
-        "EXPIRE k -5",
-        "PEXPIREAT k 1000000",
-        "EXPIREAT k 1000",
-    ] {
+    for request in ["EXPIRE k 0", "EXPIRE k -5", "PEXPIREAT k 1000000", "EXPIREAT k 1000"] {
         let mut run = Runner::new();
         run.check(&[("SET k v EX 10", "OK"), (request, ":1"), ("EXISTS k", ":0")]);
         assert_eq!((run.counts(0), run.rows().len()), ((0, 0), 0), "{request}");
     }
     let mut run = Runner::new();
-    run.check(&[
-        ("SET k v", "OK"),
-        ("PEXPIREAT k 1000001", ":1"),
-        ("EXISTS k", ":1"),
-    ]);
+    run.check(&[("SET k v", "OK"), ("PEXPIREAT k 1000001", ":1"), ("EXISTS k", ":1")]);
     assert_eq!(run.counts(0), (1, 1));
     run.now_ms += 1;
     run.check(&[
@@ -61,12 +52,7 @@ fn only_changes_give_a_key_a_new_version() {
         run.run(request);
         assert_eq!(run.version("k"), before, "{request}");
     }
-    for request in [
-        "EXPIRE k 10",
-        "PERSIST k",
-        "COPY other k REPLACE",
-        "RENAME other k",
-    ] {
+    for request in ["EXPIRE k 10", "PERSIST k", "COPY other k REPLACE", "RENAME other k"] {
         run.run(request);
         assert_eq!(run.version("k"), run.log_index, "{request}");
     }
@@ -77,23 +63,11 @@ fn only_changes_give_a_key_a_new_version() {
 #[test]
 fn counts_follow_keys_to_other_names_and_databases() {
     let mut run = Runner::new();
-    run.check(&[
-        ("SET a 1 PX 500", "OK"),
-        ("SET b 2", "OK"),
-        ("RENAME a b", "OK"),
-    ]);
+    run.check(&[("SET a 1 PX 500", "OK"), ("SET b 2", "OK"), ("RENAME a b", "OK")]);
     assert_eq!(run.counts(0), (1, 1));
-    run.check(&[
-        ("COPY b c DB 3", ":1"),
-        ("COPY b c DB 3", ":0"),
-        ("MOVE b 3", ":1"),
-    ]);
+    run.check(&[("COPY b c DB 3", ":1"), ("COPY b c DB 3", ":0"), ("MOVE b 3", ":1")]);
     assert_eq!((run.counts(0), run.counts(3)), ((0, 0), (2, 2)));
-    run.check(&[
-        ("SWAPDB 3 0", "OK"),
-        ("PEXPIRETIME c", ":1000500"),
-        ("DBSIZE", ":2"),
-    ]);
+    run.check(&[("SWAPDB 3 0", "OK"), ("PEXPIRETIME c", ":1000500"), ("DBSIZE", ":2")]);
     run.check(&[("COPY b x DB 5", ":1"), ("FLUSHDB", "OK"), ("DBSIZE", ":0")]);
     assert_eq!((run.counts(0), run.counts(5)), ((0, 0), (1, 1)));
     run.check(&[("FLUSHALL SYNC", "OK")]);
@@ -127,12 +101,8 @@ fn walk(
         between(run, step);
         let request = format!("SCAN {cursor} {options}");
         let request: Vec<_> = request.split(' ').collect();
-        let Reply::Array(parts) = run.request(&request) else {
-            panic!("SCAN has an array")
-        };
-        let Reply::Array(keys) = &parts[1] else {
-            panic!("the keys are an array")
-        };
+        let Reply::Array(parts) = run.request(&request) else { panic!("SCAN has an array") };
+        let Reply::Array(keys) = &parts[1] else { panic!("the keys are an array") };
         for key in keys {
             *found.entry(text(key)).or_default() += 1;
         }
@@ -176,10 +146,7 @@ fn keys_are_visited_in_the_order_of_their_places() {
     expected.sort_by_key(|key| Position::of(user_key(key.as_bytes())));
     assert_eq!(run.run("KEYS *"), format!("[{}]", expected.join(" ")));
     let next = Position::of(user_key(expected[10].as_bytes())).0;
-    assert_eq!(
-        run.run("SCAN 0"),
-        format!("[{next} [{}]]", expected[..10].join(" "))
-    );
+    assert_eq!(run.run("SCAN 0"), format!("[{next} [{}]]", expected[..10].join(" ")));
     assert_eq!(run.run("SCAN 18446744073709551615"), "[0 []]");
 }
 

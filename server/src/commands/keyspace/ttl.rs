@@ -59,13 +59,11 @@ pub(super) const PEXPIRETIME: CommandSpec = CommandSpec {
 
 fn figure(ctx: &ReadContext<'_>, args: &Request, of_deadline: impl Fn(u64) -> u64) -> Outcome {
     let record = ctx.lookup(args.arg(1))?;
-    Ok(Reply::Integer(
-        match record.map(|record| record.deadline_ms) {
-            None => -2,
-            Some(None) => -1,
-            Some(Some(deadline_ms)) => of_deadline(deadline_ms) as i64,
-        },
-    ))
+    Ok(Reply::Integer(match record.map(|record| record.deadline_ms) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(deadline_ms)) => of_deadline(deadline_ms) as i64,
+    }))
 }
 
 fn left(ctx: &ReadContext<'_>, deadline_ms: u64) -> u64 {

@@ -24,10 +24,7 @@ pub(super) const APPEND: CommandSpec = CommandSpec {
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     keys: Keys::at(1),
-    run: Run::Write {
-        check: no_check,
-        apply: append,
-    },
+    run: Run::Write { check: no_check, apply: append },
     ..CommandSpec::TEMPLATE
 };
 
@@ -40,7 +37,6 @@ fn append(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let value = args.arg(2);
     check_length(before.len(), value.len())?;
     let length = before.len() + value.len();
-    ctx.writer
-        .store(loaded, ValueKind::String, &[&before, value], deadline_ms)?;
+    ctx.writer.store(loaded, ValueKind::String, &[&before, value], deadline_ms)?;
     Ok(Reply::Integer(length as i64))
 }

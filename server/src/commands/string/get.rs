@@ -33,10 +33,7 @@ pub(super) const GETDEL: CommandSpec = CommandSpec {
     summary: "Returns a string and removes its key.",
     since: "6.2.0",
     flags: Flags::WRITE.and(Flags::FAST),
-    run: Run::Write {
-        check: no_check,
-        apply: getdel,
-    },
+    run: Run::Write { check: no_check, apply: getdel },
     ..GET
 };
 

@@ -30,10 +30,7 @@ pub(super) const GETEX: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(2),
     flags: Flags::WRITE.and(Flags::FAST),
     keys: Keys::at(1),
-    run: Run::Write {
-        check: |args| parse(args).map(|_| ()),
-        apply: getex,
-    },
+    run: Run::Write { check: |args| parse(args).map(|_| ()), apply: getex },
     ..CommandSpec::TEMPLATE
 };
 

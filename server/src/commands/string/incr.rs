@@ -22,10 +22,7 @@ pub(super) const INCR: CommandSpec = CommandSpec {
     arity: Arity::Exactly(2),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     keys: Keys::at(1),
-    run: Run::Write {
-        check: no_check,
-        apply: |ctx, args| add(ctx, args, 1),
-    },
+    run: Run::Write { check: no_check, apply: |ctx, args| add(ctx, args, 1) },
     ..CommandSpec::TEMPLATE
 };
 
@@ -33,10 +30,7 @@ pub(super) const DECR: CommandSpec = CommandSpec {
     name: "decr",
     syntax: "DECR key",
     summary: "Subtracts one from the integer that a string holds.",
-    run: Run::Write {
-        check: no_check,
-        apply: |ctx, args| add(ctx, args, -1),
-    },
+    run: Run::Write { check: no_check, apply: |ctx, args| add(ctx, args, -1) },
     ..INCR
 };
 
@@ -65,9 +59,7 @@ pub(super) const DECRBY: CommandSpec = CommandSpec {
 
 fn negated(args: &Request) -> Result<i64, CommandError> {
     let decrement = integer(args.arg(2))?;
-    decrement
-        .checked_neg()
-        .ok_or(CommandError::text("ERR decrement would overflow"))
+    decrement.checked_neg().ok_or(CommandError::text("ERR decrement would overflow"))
 }
 
 fn add(ctx: &mut WriteContext<'_, '_>, args: &Request, increment: i64) -> Outcome {
@@ -76,13 +68,7 @@ fn add(ctx: &mut WriteContext<'_, '_>, args: &Request, increment: i64) -> Outcom
         Some(record) => (integer(&record.payload)?, record.deadline_ms),
         None => (0, None),
     };
-    let sum = before
-        .checked_add(increment)
-        .ok_or(CommandError::Overflow)?;
-    ctx.store_string(
-        loaded,
-        itoa::Buffer::new().format(sum).as_bytes(),
-        deadline_ms,
-    )?;
+    let sum = before.checked_add(increment).ok_or(CommandError::Overflow)?;
+    ctx.store_string(loaded, itoa::Buffer::new().format(sum).as_bytes(), deadline_ms)?;
     Ok(Reply::Integer(sum))
 }

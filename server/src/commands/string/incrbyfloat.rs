@@ -24,10 +24,7 @@ pub(super) const INCRBYFLOAT: CommandSpec = CommandSpec {
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     keys: Keys::at(1),
-    run: Run::Write {
-        check: |args| float(args.arg(2)).map(|_| ()),
-        apply: incrbyfloat,
-    },
+    run: Run::Write { check: |args| float(args.arg(2)).map(|_| ()), apply: incrbyfloat },
     ..CommandSpec::TEMPLATE
 };
 
@@ -41,9 +38,7 @@ fn incrbyfloat(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
         Some(record) => (float(&record.payload)?, record.deadline_ms),
         None => (float(b"0")?, None),
     };
-    let sum = before
-        .checked_add(float(args.arg(2))?)
-        .and_then(Float80::to_text);
+    let sum = before.checked_add(float(args.arg(2))?).and_then(Float80::to_text);
     let infinite = || CommandError::text("ERR increment would produce NaN or Infinity");
     let sum = sum.ok_or_else(infinite)?;
     ctx.store_string(loaded, sum.as_bytes(), deadline_ms)?;

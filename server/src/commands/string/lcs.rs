@@ -30,11 +30,7 @@ pub(super) const LCS: CommandSpec = CommandSpec {
     since: "7.0.0",
     arity: Arity::AtLeast(3),
     flags: Flags::READONLY,
-    keys: Keys::Range {
-        first: 1,
-        last: 2,
-        step: 1,
-    },
+    keys: Keys::Range { first: 1, last: 2, step: 1 },
     run: Run::Scan(lcs),
     ..CommandSpec::TEMPLATE
 };
@@ -155,21 +151,13 @@ impl Table {
             let (mut diagonal, mut left) = (0, 0);
             for (j, from_other) in other.iter().enumerate() {
                 let above = row[j + 1];
-                let here = if from_one == from_other {
-                    diagonal + 1
-                } else {
-                    above.max(left)
-                };
+                let here = if from_one == from_other { diagonal + 1 } else { above.max(left) };
                 let cell = i * columns + j;
                 up[cell / 64] |= u64::from(above > left) << (cell % 64);
                 (row[j + 1], diagonal, left) = (here, above, here);
             }
         }
-        Table {
-            length: row[columns],
-            columns,
-            up,
-        }
+        Table { length: row[columns], columns, up }
     }
 
     /// Walks back from the last cell; the runs from the last to the first.
@@ -185,11 +173,7 @@ impl Table {
                     Some(run) => {
                         (run.one_start, run.other_start, run.length) = (i, j, run.length + 1);
                     }
-                    None => runs.push(CommonRun {
-                        one_start: i,
-                        other_start: j,
-                        length: 1,
-                    }),
+                    None => runs.push(CommonRun { one_start: i, other_start: j, length: 1 }),
                 }
                 in_run = true;
             } else {
@@ -213,11 +197,7 @@ mod tests {
         let (one, other) = (b"ohmytext", b"mynewtext");
         let table = Table::new(one, other);
         assert_eq!(table.length, 6);
-        let run = |one_start, other_start, length| CommonRun {
-            one_start,
-            other_start,
-            length,
-        };
+        let run = |one_start, other_start, length| CommonRun { one_start, other_start, length };
         assert_eq!(table.common_runs(one, other), [run(4, 5, 4), run(2, 0, 2)]);
         assert_eq!(Table::new(b"", b"abc").length, 0);
         assert!(Table::new(b"abc", b"").common_runs(b"abc", b"").is_empty());

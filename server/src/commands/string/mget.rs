@@ -23,11 +23,7 @@ pub(super) const MGET: CommandSpec = CommandSpec {
     since: "1.0.0",
     arity: Arity::AtLeast(2),
     flags: Flags::READONLY.and(Flags::FAST),
-    keys: Keys::Range {
-        first: 1,
-        last: -1,
-        step: 1,
-    },
+    keys: Keys::Range { first: 1, last: -1, step: 1 },
     run: Run::Read(mget),
     ..CommandSpec::TEMPLATE
 };

@@ -21,15 +21,8 @@ pub(super) const MSET: CommandSpec = CommandSpec {
     since: "1.0.1",
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM),
-    keys: Keys::Range {
-        first: 1,
-        last: -1,
-        step: 2,
-    },
-    run: Run::Write {
-        check: |args| check_pairs(args, "mset"),
-        apply: mset,
-    },
+    keys: Keys::Range { first: 1, last: -1, step: 2 },
+    run: Run::Write { check: |args| check_pairs(args, "mset"), apply: mset },
     ..CommandSpec::TEMPLATE
 };
 
@@ -37,10 +30,7 @@ pub(super) const MSETNX: CommandSpec = CommandSpec {
     name: "msetnx",
     syntax: "MSETNX key value [key value ...]",
     summary: "Sets several keys to strings unless one of the keys exists.",
-    run: Run::Write {
-        check: |args| check_pairs(args, "msetnx"),
-        apply: msetnx,
-    },
+    run: Run::Write { check: |args| check_pairs(args, "msetnx"), apply: msetnx },
     ..MSET
 };
 

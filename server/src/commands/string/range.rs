@@ -46,10 +46,7 @@ pub(super) const SETRANGE: CommandSpec = CommandSpec {
     summary: "Overwrites a string from a position on, filling a gap with zero bytes.",
     since: "2.2.0",
     flags: Flags::WRITE.and(Flags::DENYOOM),
-    run: Run::Write {
-        check: |args| offset(args).map(|_| ()),
-        apply: setrange,
-    },
+    run: Run::Write { check: |args| offset(args).map(|_| ()), apply: setrange },
     ..GETRANGE
 };
 
@@ -100,8 +97,7 @@ fn setrange(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let tail = before.get(offset + value.len()..).unwrap_or_default();
     let parts = [head, &gap, value, tail];
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    ctx.writer
-        .store(loaded, ValueKind::String, &parts, deadline_ms)?;
+    ctx.writer.store(loaded, ValueKind::String, &parts, deadline_ms)?;
     Ok(Reply::Integer(length as i64))
 }
 
@@ -123,11 +119,7 @@ mod tests {
             (i64::MIN, i64::MAX, 5, 0..5),
             (0, 0, 0, 0..0),
         ] {
-            assert_eq!(
-                positions(start, end, length),
-                expected,
-                "{start} {end} {length}"
-            );
+            assert_eq!(positions(start, end, length), expected, "{start} {end} {length}");
         }
     }
 }

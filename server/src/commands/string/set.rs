@@ -28,10 +28,7 @@ pub(super) const SET: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM),
     keys: Keys::at(1),
-    run: Run::Write {
-        check: |args| check_times(Options::parse(args)?.expiry, "set"),
-        apply: set,
-    },
+    run: Run::Write { check: |args| check_times(Options::parse(args)?.expiry, "set"), apply: set },
     ..CommandSpec::TEMPLATE
 };
 
@@ -41,10 +38,7 @@ pub(super) const SETNX: CommandSpec = CommandSpec {
     summary: "Sets a key to a string unless the key exists.",
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
-    run: Run::Write {
-        check: no_check,
-        apply: setnx,
-    },
+    run: Run::Write { check: no_check, apply: setnx },
     ..SET
 };
 
@@ -77,10 +71,7 @@ pub(super) const GETSET: CommandSpec = CommandSpec {
     name: "getset",
     syntax: "GETSET key value",
     summary: "Sets a key to a string and returns the one before.",
-    run: Run::Write {
-        check: no_check,
-        apply: getset,
-    },
+    run: Run::Write { check: no_check, apply: getset },
     ..SETNX
 };
 
@@ -104,12 +95,8 @@ struct Options {
 impl Options {
     /// As in Redis an option may be repeated (the last one counts), but not contradicted.
     fn parse(args: &Request) -> Result<Options, CommandError> {
-        let mut options = Options {
-            condition: Condition::Always,
-            get: false,
-            keep_ttl: false,
-            expiry: None,
-        };
+        let mut options =
+            Options { condition: Condition::Always, get: false, keep_ttl: false, expiry: None };
         let mut amount: Option<(TimeForm, &[u8])> = None;
         let mut at = 3;
         while let Some(option) = args.get(at) {
@@ -141,9 +128,7 @@ impl Options {
 
 /// Refuses what no clock can make valid.
 fn check_times(expiry: Option<(TimeForm, i64)>, command: &'static str) -> Result<(), CommandError> {
-    expiry.map_or(Ok(()), |(form, amount)| {
-        form.resolve_positive(amount, 0, command).map(|_| ())
-    })
+    expiry.map_or(Ok(()), |(form, amount)| form.resolve_positive(amount, 0, command).map(|_| ()))
 }
 
 fn set(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
@@ -169,9 +154,7 @@ fn set(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
         _ => Reply::Null,
     };
     if wanted {
-        let kept = before
-            .and_then(|record| record.deadline_ms)
-            .filter(|_| options.keep_ttl);
+        let kept = before.and_then(|record| record.deadline_ms).filter(|_| options.keep_ttl);
         store_string_until(ctx, loaded, args.arg(2), deadline_ms.or(kept))?;
     }
     Ok(reply)

@@ -27,7 +27,5 @@ pub(super) const STRLEN: CommandSpec = CommandSpec {
 
 fn strlen(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
     let record = ctx.lookup_string(args.arg(1))?;
-    Ok(Reply::Integer(
-        record.map_or(0, |record| record.payload.len() as i64),
-    ))
+    Ok(Reply::Integer(record.map_or(0, |record| record.payload.len() as i64)))
 }

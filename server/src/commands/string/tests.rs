@@ -14,40 +14,22 @@ fn a_key_set_to_expire_in_the_past_is_gone_and_leaves_nothing() {
         ("GETEX k", "nil"),
     ]);
     assert_eq!((run.counts(0), run.rows().len()), ((0, 0), 0));
-    run.check(&[
-        ("SET k v PXAT 1000001", "OK"),
-        ("GET k", "v"),
-        ("GETEX k EXAT 5", "v"),
-    ]);
+    run.check(&[("SET k v PXAT 1000001", "OK"), ("GET k", "v"), ("GETEX k EXAT 5", "v")]);
     assert_eq!(run.counts(0), (0, 0));
 }
 
 #[test]
 fn times_to_live_count_from_the_time_of_the_entry() {
     let mut run = Runner::new();
-    for request in [
-        "SET k v EX 2",
-        "SET k v PX 2000",
-        "SETEX k 2 v",
-        "PSETEX k 2000 v",
-    ] {
+    for request in ["SET k v EX 2", "SET k v PX 2000", "SETEX k 2 v", "PSETEX k 2000 v"] {
         run.check(&[(request, "OK"), ("PEXPIRETIME k", ":1002000")]);
     }
-    run.check(&[
-        ("SET k v", "OK"),
-        ("GETEX k EX 2", "v"),
-        ("PEXPIRETIME k", ":1002000"),
-    ]);
+    run.check(&[("SET k v", "OK"), ("GETEX k EX 2", "v"), ("PEXPIRETIME k", ":1002000")]);
     assert_eq!(run.counts(0), (1, 1));
     run.now_ms = 1_001_999;
     run.check(&[("GET k", "v"), ("PTTL k", ":1")]);
     run.now_ms = 1_002_000;
-    run.check(&[
-        ("GET k", "nil"),
-        ("TTL k", ":-2"),
-        ("SET k w XX", "nil"),
-        ("SETNX k w", ":1"),
-    ]);
+    run.check(&[("GET k", "nil"), ("TTL k", ":-2"), ("SET k w XX", "nil"), ("SETNX k w", ":1")]);
     run.check(&[("TTL k", ":-1")]);
     assert_eq!(run.counts(0), (1, 0));
 }
@@ -115,13 +97,7 @@ fn only_changes_give_a_key_a_new_version() {
         run.run(request);
         assert_eq!(run.version("k"), before, "{request}");
     }
-    for request in [
-        "SET k 70",
-        "APPEND k 1",
-        "GETEX k EX 5",
-        "GETEX k PERSIST",
-        "INCRBY k 0",
-    ] {
+    for request in ["SET k 70", "APPEND k 1", "GETEX k EX 5", "GETEX k PERSIST", "INCRBY k 0"] {
         run.run(request);
         assert_eq!(run.version("k"), run.log_index, "{request}");
     }
@@ -132,12 +108,7 @@ fn only_changes_give_a_key_a_new_version() {
 #[test]
 fn a_key_named_twice_is_one_key() {
     let mut run = Runner::new();
-    run.check(&[
-        ("MSET k 1 k 2", "OK"),
-        ("GET k", "2"),
-        ("MSETNX a 1 a 2", ":1"),
-        ("GET a", "2"),
-    ]);
+    run.check(&[("MSET k 1 k 2", "OK"), ("GET k", "2"), ("MSETNX a 1 a 2", ":1"), ("GET a", "2")]);
     assert_eq!(run.counts(0), (2, 0));
 }
 
@@ -165,10 +136,7 @@ fn lcs_answers_for_the_keys_there_are() {
         ("LCS a b", "mytext"),
         ("LCS a b LEN", ":6"),
         ("LCS a missing", ""),
-        (
-            "LCS a b LEN IDX",
-            "-ERR If you want both the length and indexes, please just use IDX.",
-        ),
+        ("LCS a b LEN IDX", "-ERR If you want both the length and indexes, please just use IDX."),
     ]);
     let big = "x".repeat(12_000);
     run.check(&[(&format!("MSET a {big} b {big}"), "OK")]);

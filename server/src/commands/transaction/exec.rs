@@ -15,10 +15,7 @@ pub(super) const EXEC: CommandSpec = CommandSpec {
     summary: "Executes all commands of a transaction.",
     since: "1.2.0",
     arity: Arity::Exactly(1),
-    flags: Flags::NOSCRIPT
-        .and(Flags::LOADING)
-        .and(Flags::STALE)
-        .and(Flags::SKIP_SLOWLOG),
+    flags: Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::SKIP_SLOWLOG),
     run: Run::Exec,
     ..PLAIN
 };

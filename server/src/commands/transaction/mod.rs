@@ -12,13 +12,8 @@ mod watch;
 use crate::commands::spec::{CommandSpec, Flags, Group};
 
 /// The commands of this chapter.
-pub static COMMANDS: &[CommandSpec] = &[
-    discard::DISCARD,
-    exec::EXEC,
-    multi::MULTI,
-    unwatch::UNWATCH,
-    watch::WATCH,
-];
+pub static COMMANDS: &[CommandSpec] =
+    &[discard::DISCARD, exec::EXEC, multi::MULTI, unwatch::UNWATCH, watch::WATCH];
 
 /// What all of them but EXEC share.
 const PLAIN: CommandSpec = CommandSpec {

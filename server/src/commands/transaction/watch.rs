@@ -14,11 +14,7 @@ pub(super) const WATCH: CommandSpec = CommandSpec {
     summary: "Makes the next EXEC depend on these keys being unchanged.",
     since: "2.2.0",
     arity: Arity::AtLeast(2),
-    keys: Keys::Range {
-        first: 1,
-        last: -1,
-        step: 1,
-    },
+    keys: Keys::Range { first: 1, last: -1, step: 1 },
     run: Run::Watch,
     ..PLAIN
 };

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::raft::log_store::LogStore;
-use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::StorageError as RaftStorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
 use storage::disk::{DiskEngine, DiskOptions};
 use storage::log::{LogOptions, RaftLog};
 use tempfile::TempDir;

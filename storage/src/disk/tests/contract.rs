@@ -10,13 +10,7 @@ fn on_each(check: impl Fn(&dyn Engine)) {
     let dir = tempfile::tempdir().unwrap();
     check(&DiskEngine::open(roomy(dir.path())).unwrap());
     let dir = tempfile::tempdir().unwrap();
-    check(
-        &DiskEngine::open(DiskOptions {
-            overlay_bytes_max: 1,
-            ..small(dir.path())
-        })
-        .unwrap(),
-    );
+    check(&DiskEngine::open(DiskOptions { overlay_bytes_max: 1, ..small(dir.path()) }).unwrap());
 }
 
 #[test]
@@ -71,15 +65,10 @@ fn reads_keep_the_state_they_began_with() {
         }
         let mut other = engine.import().unwrap();
         let mut rows = [Ok((bytes("k1"), bytes("new")))].into_iter();
-        let chunk = crate::snapshot::encode_chunk(&mut rows, 100)
-            .unwrap()
-            .unwrap();
+        let chunk = crate::snapshot::encode_chunk(&mut rows, 100).unwrap().unwrap();
         other.write_chunk(chunk).unwrap();
         other.finish(40).unwrap();
-        assert_eq!(
-            (one_line(&state(engine)), engine.read().log_index()),
-            ("k1=new".into(), 40)
-        );
+        assert_eq!((one_line(&state(engine)), engine.read().log_index()), ("k1=new".into(), 40));
         for (log_index, (read, expected)) in reads.iter().enumerate() {
             assert_eq!(read.log_index(), log_index as u64);
             assert_eq!(one_line(&state_of(&**read)), *expected, "at {log_index}");
@@ -96,20 +85,12 @@ fn ranges_merge_all_sources_and_respect_their_bounds() {
         commit(engine, 1, &keys.map(|key| (key, Some("old"))));
         engine.flush().unwrap();
         commit(engine, 2, &[("b", None), ("c", Some("mid"))]);
-        commit(
-            engine,
-            3,
-            &[("c", None), ("d", Some("new")), ("f", Some("new"))],
-        );
+        commit(engine, 3, &[("c", None), ("d", Some("new")), ("f", Some("new"))]);
         let mut txn = engine.write(4);
         txn.put(bytes("b"), bytes("own"));
         txn.delete(bytes("e"));
         let range = |txn: &dyn ReadTxn, start: &str, end: &str| {
-            one_line(
-                &txn.rows(start.as_bytes(), end.as_bytes())
-                    .map(text)
-                    .collect(),
-            )
+            one_line(&txn.rows(start.as_bytes(), end.as_bytes()).map(text).collect())
         };
         assert_eq!(range(&*txn, "", "z"), "a=old b=own d=new f=new");
         assert_eq!(range(&*txn, "b", "d"), "b=own");
@@ -156,9 +137,7 @@ fn an_import_that_is_dropped_or_refused_changes_nothing() {
         put(engine, 1, "a", "1");
         let chunk = |keys: &[&str]| {
             let mut rows = keys.iter().map(|key| Ok((bytes(key), bytes("x"))));
-            crate::snapshot::encode_chunk(&mut rows, 1000)
-                .unwrap()
-                .unwrap()
+            crate::snapshot::encode_chunk(&mut rows, 1000).unwrap().unwrap()
         };
         let mut sink = engine.import().unwrap();
         sink.write_chunk(chunk(&["b", "c"])).unwrap();

@@ -25,11 +25,7 @@ impl Copies {
         let copies = self.0.lock().unwrap();
         let state = |(step, copy): &(Step, tempfile::TempDir)| {
             let engine = open(copy.path());
-            assert_eq!(
-                generation_dirs(copy.path()),
-                1,
-                "leftovers of {step:?} are removed"
-            );
+            assert_eq!(generation_dirs(copy.path()), 1, "leftovers of {step:?} are removed");
             assert_eq!(engine.read().log_index(), engine.durable_index());
             let rows = one_line(&state(&engine));
             // What came out of a crash can go on.
@@ -68,11 +64,7 @@ fn a_crash_during_an_installation_leaves_the_old_or_the_new_state() {
     copy_state(&from, &engine, 1000);
     let old = |step| (step, "a=old b=old".to_owned());
     let new = |step| (step, "a=new c=new".to_owned());
-    let expected = [
-        old(Step::ImportLoaded),
-        old(Step::ImportPrepared),
-        new(Step::ImportSwitched),
-    ];
+    let expected = [old(Step::ImportLoaded), old(Step::ImportPrepared), new(Step::ImportSwitched)];
     assert_eq!(copies.states(), expected);
     assert_eq!((engine.durable_index(), engine.read().log_index()), (7, 7));
     drop(engine);
@@ -104,9 +96,7 @@ fn large_states_arrive_in_parts_and_an_interrupted_one_goes_away() {
     *engine.shared.hook.lock() = None;
     copy_state(&from, &engine, 3 << 20);
     assert!(state(&engine) == state(&from), "the states differ");
-    eventually("removal of the old generation", || {
-        generation_dirs(dir.path()) == 1
-    });
+    eventually("removal of the old generation", || generation_dirs(dir.path()) == 1);
 }
 
 #[test]
@@ -129,20 +119,14 @@ fn an_overlay_on_its_way_never_lands_in_a_new_generation() {
             let flushing = scope.spawn(|| engine.flush().unwrap());
             is_reached.recv().unwrap();
             install_b(&engine).unwrap();
-            assert_eq!(
-                flushing.join().unwrap(),
-                9,
-                "whoever waited for the old state is let go"
-            );
+            assert_eq!(flushing.join().unwrap(), 9, "whoever waited for the old state is let go");
         });
         assert_eq!(one_line(&state(&engine)), "b=new");
         drop(go_on);
         *engine.shared.hook.lock() = None;
         put(&engine, 10, "c", "later");
         assert_eq!(engine.flush().unwrap(), 10);
-        eventually("removal of the old generation", || {
-            generation_dirs(dir.path()) == 1
-        });
+        eventually("removal of the old generation", || generation_dirs(dir.path()) == 1);
         drop(engine);
         assert_eq!(one_line(&state(&open(dir.path()))), "b=new c=later");
     }
@@ -157,11 +141,7 @@ fn with_failure(step: Step, act: impl Fn(&DiskEngine)) -> tempfile::TempDir {
     put(&engine, 2, "a", "2");
     hook(&engine, move |reached| {
         let full = || io::Error::new(io::ErrorKind::StorageFull, "injected");
-        if reached == step {
-            Err(full().into())
-        } else {
-            Ok(())
-        }
+        if reached == step { Err(full().into()) } else { Ok(()) }
     });
     act(&engine);
     drop(engine);
@@ -170,9 +150,7 @@ fn with_failure(step: Step, act: impl Fn(&DiskEngine)) -> tempfile::TempDir {
 
 fn install_b(engine: &DiskEngine) -> Result<(), StorageError> {
     let mut rows = [Ok((bytes("b"), bytes("new")))].into_iter();
-    let chunk = crate::snapshot::encode_chunk(&mut rows, 100)
-        .unwrap()
-        .unwrap();
+    let chunk = crate::snapshot::encode_chunk(&mut rows, 100).unwrap().unwrap();
     let mut sink = engine.import()?;
     sink.write_chunk(chunk)?;
     sink.finish(9)
@@ -214,10 +192,7 @@ fn a_real_io_error_is_such_a_failure() {
     assert!(engine.wait_for_room().is_err());
     assert_eq!(engine.read().get(b"a").unwrap(), Some(bytes("2")));
     fs::rename(dir.path().join("away"), tables).unwrap();
-    assert!(
-        engine.flush().is_err(),
-        "it does not come back before it is opened again"
-    );
+    assert!(engine.flush().is_err(), "it does not come back before it is opened again");
     assert_eq!(one_line(&state(&engine)), "a=2");
     drop(engine);
     assert_eq!(one_line(&state(&open(dir.path()))), "a=1");
@@ -249,12 +224,7 @@ fn an_installation_waits_for_no_batch() {
     let engine = open(dir.path());
     let mut txn = engine.write(1);
     txn.put(bytes("a"), bytes("1"));
-    assert!(
-        install_b(&engine)
-            .unwrap_err()
-            .to_string()
-            .contains("batch")
-    );
+    assert!(install_b(&engine).unwrap_err().to_string().contains("batch"));
     txn.commit();
     assert_eq!(one_line(&state(&engine)), "a=1");
     install_b(&engine).unwrap();
@@ -269,13 +239,8 @@ fn damage(damage: impl Fn(&Path)) -> String {
     engine.flush().unwrap();
     drop(engine);
     damage(dir.path());
-    let error = DiskEngine::open(roomy(dir.path()))
-        .err()
-        .expect("damage is noticed");
-    assert!(
-        matches!(error, StorageError::Corrupt(_) | StorageError::Lsm(_)),
-        "{error}"
-    );
+    let error = DiskEngine::open(roomy(dir.path())).err().expect("damage is noticed");
+    assert!(matches!(error, StorageError::Corrupt(_) | StorageError::Lsm(_)), "{error}");
     error.to_string()
 }
 
@@ -285,10 +250,8 @@ fn damage_is_an_error_and_never_an_empty_store() {
         |text: &'static str| move |dir: &Path| fs::write(dir.join("CURRENT"), text).unwrap();
     assert!(damage(current("")).contains("CURRENT"));
     assert!(
-        damage(current(
-            "kvorum-state format=7 generation=1 phase=ready crc32c=00000000\n"
-        ))
-        .contains("format=7")
+        damage(current("kvorum-state format=7 generation=1 phase=ready crc32c=00000000\n"))
+            .contains("format=7")
     );
     let missing = damage(|dir| fs::remove_file(dir.join("CURRENT")).unwrap());
     assert!(missing.contains("CURRENT is missing"));

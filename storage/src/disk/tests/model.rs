@@ -59,13 +59,7 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let disk = Some(DiskEngine::open(small(dir.path())).unwrap());
         let (memory, history) = (MemoryEngine::new(), BTreeMap::from([(0, State::new())]));
-        Self {
-            dir,
-            disk,
-            memory,
-            history,
-            held: Vec::new(),
-        }
+        Self { dir, disk, memory, history, held: Vec::new() }
     }
 
     fn disk(&self) -> &DiskEngine {
@@ -114,11 +108,7 @@ impl Pair {
         self.disk = Some(DiskEngine::open(small(self.dir.path())).unwrap());
         let durable = self.disk().durable_index();
         assert_eq!(self.disk().read().log_index(), durable);
-        assert_eq!(
-            state(self.disk()),
-            self.history[&durable],
-            "reopened at {durable}"
-        );
+        assert_eq!(state(self.disk()), self.history[&durable], "reopened at {durable}");
         self.memory = MemoryEngine::new();
         copy_state(self.disk(), &self.memory, 1000);
         self.history.split_off(&(durable + 1));

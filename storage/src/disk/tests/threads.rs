@@ -13,11 +13,7 @@ fn check_twins(txn: &dyn ReadTxn) {
     let log_index = txn.log_index();
     let expected = (log_index > 0).then(|| bytes(&log_index.to_string()));
     for key in TWINS {
-        assert_eq!(
-            txn.get(key.as_bytes()).unwrap(),
-            expected,
-            "{key} at {log_index}"
-        );
+        assert_eq!(txn.get(key.as_bytes()).unwrap(), expected, "{key} at {log_index}");
     }
     let rows: Vec<_> = txn.rows(b"mm", b"mn\0").map(|row| row.unwrap().1).collect();
     assert_eq!(rows.len(), if log_index > 0 { 2 } else { 0 });
@@ -121,19 +117,11 @@ fn a_writer_without_room_waits_for_the_flush() {
     let mut log_index = 0;
     while engine.has_room() {
         log_index += 1;
-        put(
-            &engine,
-            log_index,
-            &format!("{log_index}"),
-            &"x".repeat(500),
-        );
+        put(&engine, log_index, &format!("{log_index}"), &"x".repeat(500));
         assert!(log_index < 1000);
     }
     let stats = engine.stats();
-    assert!(
-        stats.overlay_bytes >= 2 * (16 << 10) && stats.overlay_rows == log_index,
-        "{stats:?}"
-    );
+    assert!(stats.overlay_bytes >= 2 * (16 << 10) && stats.overlay_rows == log_index, "{stats:?}");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| engine.wait_for_room());
         thread::sleep(Duration::from_millis(30));
@@ -150,23 +138,11 @@ fn a_writer_without_room_waits_for_the_flush() {
 #[test]
 fn level_0_stays_short_however_fast_loads_come() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = DiskEngine::open(DiskOptions {
-        overlay_bytes_max: 1,
-        ..small(dir.path())
-    })
-    .unwrap();
+    let engine =
+        DiskEngine::open(DiskOptions { overlay_bytes_max: 1, ..small(dir.path()) }).unwrap();
     for log_index in 1..=40 {
         write_twins(&engine, log_index);
-        assert!(
-            engine
-                .shared
-                .version
-                .load()
-                .tables
-                .generation
-                .level_0_runs()
-                <= 12
-        );
+        assert!(engine.shared.version.load().tables.generation.level_0_runs() <= 12);
     }
     assert_eq!(engine.flush().unwrap(), 40);
     check_twins(&*engine.read());
