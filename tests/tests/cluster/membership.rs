@@ -23,7 +23,7 @@ fn wait_voters(cluster: &Cluster, at: usize, count: u64) {
 fn nodes_join_and_leave_under_load() {
     let mut cluster = Cluster::start(1, &[]);
     let first = cluster.nodes[0].addr.clone();
-    let load = Load::start(&[first.clone()], 3);
+    let load = Load::start(std::slice::from_ref(&first), 3);
     load.wait_for(100);
     for count in 2..=4 {
         let at = cluster.add_node(&[], &[&first]);
