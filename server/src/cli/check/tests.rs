@@ -20,8 +20,8 @@ const KEYS: u64 = 300;
 
 /// A node that applied `KEYS` entries and has three more in its log.
 fn stopped_node(dir: &Path) {
-    Identity::open(dir, 7, 1, false).unwrap().adopt_cluster(9).unwrap();
     let log = RaftLog::open(LogOptions::new(dir.join("log"))).unwrap();
+    Identity::open(dir, 7, log.id(), false).unwrap().adopt_cluster(9).unwrap();
     let position = |index| LogPosition { term: TERM, index };
     let entries = (0..KEYS + 3).map(|index| LogEntry {
         position: position(index),
