@@ -124,9 +124,9 @@ fn free_base_port() -> u16 {
     for _ in 0..count {
         let turn = (spread + NEXT.fetch_add(1, Ordering::Relaxed)) % count;
         let base = PORTS.start + turn * PORTS_OF_ONE;
-        let ports = (base..base + PORTS_OF_ONE).flat_map(|port| [port, port + 10_000]);
+        let mut ports = (base..base + PORTS_OF_ONE).flat_map(|port| [port, port + 10_000]);
         let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if ports.map(free).all(|free| free) {
+        if ports.all(free) {
             return base;
         }
     }
