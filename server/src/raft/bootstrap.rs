@@ -137,7 +137,10 @@ impl Bootstrap {
                     self.join(node, member).await;
                 }
                 None if unbound && !initialized && self.expect > 0 => {
-                    self.meet(node, &known).await?;
+                    if let Err(error) = self.meet(node, &known).await {
+                        // Another node's vote may have come first; then there is a cluster to join.
+                        tracing::warn!(node = state.node_id, %error, "no cluster formed yet");
+                    }
                 }
                 None => {}
             }

@@ -53,7 +53,12 @@ fn describe(member: &Member, last_log_index: u64) -> String {
     let mut text = format!(
         "id={},state={},voting={},addr={},port={},peer_port={},last_conn_secs={}",
         member.id,
-        if member.connected { "connected" } else { "disconnected" },
+        match member.last_contact_ms {
+            _ if member.connected => "connected",
+            Some(_) => "disconnected",
+            // Followers do not talk to each other.
+            None => "unknown",
+        },
         if member.voter { "yes" } else { "no" },
         member.host,
         member.port,
