@@ -251,7 +251,7 @@ static CLUSTER: &[Setting] = &[
     ),
     row(
         "request-hold-ms",
-        "3000",
+        "5000",
         count(0, 60_000, |v| &mut v.request_hold_ms),
         "How long a request waits for a leader before -CLUSTERDOWN.",
     )
