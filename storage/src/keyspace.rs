@@ -231,8 +231,7 @@ impl<'a> Writer<'a> {
         self.move_deadline(&loaded.storage_key, old_deadline, deadline_ms);
         let shard_counts = self.counts_of(loaded.keyspace)?;
         shard_counts.keys += u64::from(loaded.stored.is_none());
-        shard_counts.with_deadline += u64::from(deadline_ms.is_some());
-        shard_counts.with_deadline -= u64::from(old_deadline.is_some());
+        shard_counts.move_deadline(old_deadline, deadline_ms);
         let value = Record::encode(kind, self.log_index, deadline_ms, payload);
         self.txn.put(loaded.storage_key, value);
         Ok(())
@@ -245,7 +244,7 @@ impl<'a> Writer<'a> {
         self.move_deadline(&loaded.storage_key, record.deadline_ms, None);
         let counts = self.counts_of(loaded.keyspace)?;
         counts.keys -= 1;
-        counts.with_deadline -= u64::from(record.deadline_ms.is_some());
+        counts.move_deadline(record.deadline_ms, None);
         self.txn.delete(loaded.storage_key);
         Ok(loaded.live)
     }
@@ -325,8 +324,11 @@ impl<'a> Writer<'a> {
         let keyspace = key::parse_record(&storage_key).ok_or_else(missing)?.keyspace;
         self.move_deadline(&storage_key, record.deadline_ms, None);
         let counts = self.counts_of(keyspace)?;
-        counts.keys = counts.keys.saturating_sub(1);
-        counts.with_deadline = counts.with_deadline.saturating_sub(1);
+        // Rows of a flushed keyspace are counted no more.
+        if counts.keys > 0 {
+            counts.keys -= 1;
+            counts.move_deadline(record.deadline_ms, None);
+        }
         self.txn.delete(storage_key);
         Ok(())
     }

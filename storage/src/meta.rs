@@ -5,7 +5,7 @@
 //! | `applied` | opaque: what the replication layer stores with every entry |
 //! | `membership` | opaque: the members of the Raft group, and the log id that made them so |
 //! | `database/<n>` | `keyspace u32`: the keyspace of database n; missing: keyspace n |
-//! | `count/<keyspace>` | `keys u64, keys with a deadline u64` |
+//! | `count/<keyspace>` | `keys u64, keys with a deadline u64, sum of the deadlines u128` |
 //! | `next-keyspace` | `u32`: first keyspace id that was never used; missing: 256 |
 //! | `dropped/<keyspace>` | empty: a flushed keyspace whose rows are not all removed yet |
 
@@ -22,6 +22,26 @@ pub struct KeyCounts {
     pub keys: u64,
     /// Those of them that have a deadline.
     pub with_deadline: u64,
+    /// The sum of their deadlines, in milliseconds since 1970: what the average time to live comes
+    /// from.
+    pub deadlines_sum_ms: u128,
+}
+
+impl KeyCounts {
+    /// Counts a key whose deadline changes from `old` to `new`.
+    pub(crate) fn move_deadline(&mut self, old: Option<u64>, new: Option<u64>) {
+        self.with_deadline += u64::from(new.is_some());
+        self.deadlines_sum_ms += u128::from(new.unwrap_or(0));
+        self.with_deadline -= u64::from(old.is_some());
+        self.deadlines_sum_ms -= u128::from(old.unwrap_or(0));
+    }
+
+    /// The average time to live at `now_ms`, in milliseconds, of the keys that have a deadline.
+    pub fn average_ttl_ms(&self, now_ms: u64) -> u64 {
+        let average = self.deadlines_sum_ms.checked_div(u128::from(self.with_deadline));
+        let left = average.unwrap_or(0).saturating_sub(u128::from(now_ms));
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
 }
 
 /// The replication layer's row.
@@ -112,11 +132,18 @@ pub fn counts(
 ) -> Result<KeyCounts, StorageError> {
     let name = key::meta(shard, &format!("count/{}", keyspace.0));
     let Some(value) = txn.get(&name)? else { return Ok(KeyCounts::default()) };
-    let number = |at: usize| Some(u64::from_le_bytes(value.get(at..at + 8)?.try_into().ok()?));
-    match (number(0), number(8)) {
-        (Some(keys), Some(with_deadline)) => Ok(KeyCounts { keys, with_deadline }),
-        _ => Err(StorageError::corrupt_row("unreadable key count", &name)),
-    }
+    read_counts(&value).ok_or_else(|| StorageError::corrupt_row("unreadable key count", &name))
+}
+
+/// Takes the value of a `count` row apart.
+pub(crate) fn read_counts(value: &[u8]) -> Option<KeyCounts> {
+    let (keys, rest) = value.split_first_chunk()?;
+    let (with_deadline, rest) = rest.split_first_chunk()?;
+    Some(KeyCounts {
+        keys: u64::from_le_bytes(*keys),
+        with_deadline: u64::from_le_bytes(*with_deadline),
+        deadlines_sum_ms: u128::from_le_bytes(rest.try_into().ok()?),
+    })
 }
 
 pub(crate) fn set_counts(
@@ -129,9 +156,10 @@ pub(crate) fn set_counts(
     if counts == KeyCounts::default() {
         return txn.delete(name);
     }
-    let mut value = Vec::with_capacity(16);
+    let mut value = Vec::with_capacity(32);
     value.extend_from_slice(&counts.keys.to_le_bytes());
     value.extend_from_slice(&counts.with_deadline.to_le_bytes());
+    value.extend_from_slice(&counts.deadlines_sum_ms.to_le_bytes());
     txn.put(name, value.into());
 }
 

@@ -111,7 +111,7 @@ fn check_record(
     }
     let counts = found.entry(parts.keyspace).or_default();
     counts.keys += 1;
-    counts.with_deadline += u64::from(record.deadline_ms.is_some());
+    counts.move_deadline(None, record.deadline_ms);
     Ok(())
 }
 
@@ -125,7 +125,6 @@ impl Books {
 
     fn take(&mut self, name: &str, value: &[u8]) -> Option<()> {
         let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
-        let long = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.try_into().ok()?));
         match name.split_once('/') {
             None if matches!(name, "applied" | "membership") => {}
             None if name == "next-keyspace" => self.next_keyspace = Some(number(value)?),
@@ -133,8 +132,7 @@ impl Books {
                 self.databases.insert(id.parse().ok()?, KeyspaceId(number(value)?));
             }
             Some(("count", id)) => {
-                let (keys, with_deadline) = value.split_at_checked(8)?;
-                let counts = KeyCounts { keys: long(keys)?, with_deadline: long(with_deadline)? };
+                let counts = crate::meta::read_counts(value)?;
                 self.counts.insert(KeyspaceId(id.parse().ok()?), counts);
             }
             Some(("dropped", id)) if value.is_empty() => {

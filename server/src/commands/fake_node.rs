@@ -161,8 +161,8 @@ impl NodeControl for FakeNode {
     }
     fn key_counts(&self) -> Vec<(u8, KeyCounts)> {
         vec![
-            (0, KeyCounts { keys: 2, with_deadline: 1 }),
-            (3, KeyCounts { keys: 1, with_deadline: 0 }),
+            (0, KeyCounts { keys: 2, with_deadline: 1, deadlines_sum_ms: 1_700_000_005_000 }),
+            (3, KeyCounts { keys: 1, with_deadline: 0, deadlines_sum_ms: 0 }),
         ]
     }
     fn last_save_ms(&self) -> u64 {

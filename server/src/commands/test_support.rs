@@ -103,7 +103,7 @@ impl Runner {
     /// Keys of a database, and those of them with a deadline.
     pub(super) fn counts(&self, database: u8) -> (u64, u64) {
         let counts = self.read(|ctx| ctx.reader.counts(database));
-        let KeyCounts { keys, with_deadline } = counts.expect("memory does not fail");
+        let KeyCounts { keys, with_deadline, .. } = counts.expect("memory does not fail");
         (keys, with_deadline)
     }
 

@@ -63,6 +63,27 @@ fn counts_follow_every_change() {
 }
 
 #[test]
+fn the_average_time_to_live_follows_every_change() {
+    let engine = MemoryEngine::new();
+    let average = |now_ms| {
+        let txn = engine.read();
+        Reader::new(&*txn, 0, now_ms).counts(0).unwrap().average_ttl_ms(now_ms)
+    };
+    assert_eq!(average(10), 0);
+    entry(&engine, 1, 10, |writer| {
+        set(writer, 0, "a", "1", Some(100));
+        set(writer, 0, "b", "1", Some(300));
+        set(writer, 0, "c", "1", None);
+    });
+    assert_eq!(average(50), 150);
+    entry(&engine, 2, 10, |writer| set(writer, 0, "a", "1", Some(500)));
+    assert_eq!(average(50), 350);
+    entry(&engine, 3, 300, |writer| writer.expire_overdue(10).unwrap());
+    assert_eq!(average(300), 200);
+    assert_eq!(average(900), 0);
+}
+
+#[test]
 fn overdue_keys_are_absent_before_and_after_their_removal() {
     let engine = MemoryEngine::new();
     entry(&engine, 1, 10, |writer| {

@@ -30,11 +30,14 @@ pub(super) fn cluster(_: &Sources<'_>, section: &mut Section) {
     section.add_flag("cluster_enabled", false);
 }
 
-/// The average time to live is not known: Redis prints 0 before it has sampled, so does this.
+/// The average time to live is exact, where Redis prints an estimate.
 pub(super) fn keyspace(from: &Sources<'_>, section: &mut Section) {
     for (database, counts) in from.node.key_counts().into_iter().filter(|(_, c)| c.keys > 0) {
         let (keys, expires) = (counts.keys, counts.with_deadline);
-        section
-            .add(&format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+        let ttl = counts.average_ttl_ms(from.node.clock().unix_ms());
+        section.add(
+            &format!("db{database}"),
+            format_args!("keys={keys},expires={expires},avg_ttl={ttl}"),
+        );
     }
 }

@@ -146,7 +146,7 @@ fn counters_show() {
         "rdb_last_save_time:1699999999",
         "rdb_changes_since_last_save:48",
         "loading:0",
-        "db0:keys=2,expires=1,avg_ttl=0",
+        "db0:keys=2,expires=1,avg_ttl=5000",
         "db3:keys=1,expires=0,avg_ttl=0",
         "cluster_enabled:0",
     ] {
