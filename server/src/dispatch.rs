@@ -43,6 +43,7 @@ pub(crate) async fn execute(
     outgoing: &mut Outgoing,
 ) -> io::Result<()> {
     let mut run = Pending { kind: Kind::Reads, requests: Vec::new(), bytes: 0 };
+    let now_ms = crate::clock::unix_ms();
     for request in requests {
         if session.closing {
             break;
@@ -52,14 +53,14 @@ pub(crate) async fn execute(
             session.closing = true;
             break;
         }
-        if server.clients.paused_until(true, crate::clock::unix_ms()).is_some()
+        if server.clients.paused_until(true, now_ms).is_some()
             && let Some(is_write) = checks::pausable(session, &request)
         {
             run.finish(server, session, outgoing).await?;
             outgoing.flush(session).await?;
             pause(server, session, is_write).await;
         }
-        let checked = checks::check(server, session, request);
+        let checked = checks::check(server, session, request, now_ms);
         let checked = match checked {
             Ok(checked) => checked,
             Err(reply) => {
@@ -176,8 +177,13 @@ async fn pause(server: &Server, session: &Session, is_write: bool) {
 
 /// Counts a command that ran, and keeps it if it was slow.
 fn record(server: &Server, session: &Session, checked: &Checked, reply: &Reply, started_ns: u64) {
-    let values = server.settings.load();
     let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
+    record_took(server, session, checked, reply, nanos);
+}
+
+/// As [`record`], for a command that took `nanos`.
+fn record_took(server: &Server, session: &Session, checked: &Checked, reply: &Reply, nanos: u64) {
+    let values = server.settings.load();
     let outcome = match reply.is_error() {
         true => CommandOutcome::Failed,
         false => CommandOutcome::Ok,

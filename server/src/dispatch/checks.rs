@@ -16,12 +16,13 @@ pub(super) fn check(
     server: &Server,
     session: &mut Session,
     request: Request,
+    now_ms: u64,
 ) -> Result<Checked, Reply> {
     let spec = match find(&request) {
         Ok(spec) => spec,
         Err(reply) => return Err(refuse(server, session, None, reply)),
     };
-    session.client.note_command(spec, crate::clock::unix_ms());
+    session.client.note_command(spec, now_ms);
     let allowed = arity(spec, &request)
         .and_then(|()| authenticated(session, spec))
         .and_then(|()| serving(server, spec))

@@ -1,9 +1,10 @@
 //! Where a read or write is served: here, by the leader, or by the client asking elsewhere.
 
+use crate::commands::context::{ReadContext, SeededRandom};
 use crate::commands::error::Outcome;
 use crate::commands::spec::{CommandSpec, Run};
 use crate::config::{FollowerReads, FollowerWrites};
-use crate::dispatch::{Checked, record};
+use crate::dispatch::{Checked, record, record_took};
 use crate::limits::READ_INDEX_ANSWER_WAIT;
 use crate::net::outgoing::Outgoing;
 use crate::raft::NodeAddress;
@@ -90,13 +91,54 @@ pub(super) async fn reads(
         }
     };
     server.metrics.reads_processed.add(requests.len() as u64);
-    for checked in requests {
-        let reply = read(server, &view, session.database, checked);
-        record(server, session, checked, &reply, started_ns);
-        outgoing.add(session, &reply);
+    // One look at the clock serves the run: it waited together, and leaves together.
+    let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
+    let mut left = requests;
+    while !left.is_empty() {
+        left = read_batch(server, session, &view, left, nanos, outgoing);
         outgoing.flush_if_full(session).await?;
     }
     Ok(())
+}
+
+/// Answers reads until a batch of replies is full; returns those that are left.
+fn read_batch<'a>(
+    server: &Server,
+    session: &mut Session,
+    view: &View,
+    requests: &'a [Checked],
+    nanos: u64,
+    outgoing: &mut Outgoing,
+) -> &'a [Checked] {
+    let mut context = view.context(session.database, server.settings.load().databases as u16);
+    let mut random = SeededRandom::new(context.random);
+    let mut left = requests;
+    while let [checked, rest @ ..] = left {
+        context.random = random.next_u64();
+        let reply = read_in(&context, checked);
+        record_took(server, session, checked, &reply, nanos);
+        outgoing.add(session, &reply);
+        left = rest;
+        if outgoing.is_full() {
+            break;
+        }
+    }
+    count(server, &context);
+    left
+}
+
+fn read_in(context: &ReadContext<'_>, checked: &Checked) -> Reply {
+    let (Run::Read(handler) | Run::Scan(handler)) = checked.spec.run else {
+        return Reply::error("ERR this command cannot run here");
+    };
+    let outcome: Outcome = handler(context, &checked.request);
+    outcome.unwrap_or_else(Reply::from)
+}
+
+fn count(server: &Server, context: &ReadContext<'_>) {
+    let (hits, misses) = context.found.get();
+    server.metrics.keyspace_hits.add(hits);
+    server.metrics.keyspace_misses.add(misses);
 }
 
 /// As [`reads`], beside the connections' threads, for commands that walk many keys.
@@ -135,16 +177,10 @@ pub(super) async fn scans(
 
 /// Runs one read command on a version of the data.
 pub(super) fn read(server: &Server, view: &View, database: u8, checked: &Checked) -> Reply {
-    let (Run::Read(handler) | Run::Scan(handler)) = checked.spec.run else {
-        return Reply::error("ERR this command cannot run here");
-    };
-    let databases = server.settings.load().databases as u16;
-    let context = view.context(database, databases);
-    let outcome: Outcome = handler(&context, &checked.request);
-    let (hits, misses) = context.found.get();
-    server.metrics.keyspace_hits.add(hits);
-    server.metrics.keyspace_misses.add(misses);
-    outcome.unwrap_or_else(Reply::from)
+    let context = view.context(database, server.settings.load().databases as u16);
+    let reply = read_in(&context, checked);
+    count(server, &context);
+    reply
 }
 
 /// A version of the data that these reads may be answered from; `Err`: their replies.

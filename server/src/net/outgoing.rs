@@ -43,9 +43,14 @@ impl Outgoing {
         }
     }
 
+    /// Whether a batch is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.buffer.len() >= REPLY_BATCH_BYTES
+    }
+
     /// Writes when a batch is full.
     pub(crate) async fn flush_if_full(&mut self, session: &Session) -> io::Result<()> {
-        if self.buffer.len() >= REPLY_BATCH_BYTES { self.flush(session).await } else { Ok(()) }
+        if self.is_full() { self.flush(session).await } else { Ok(()) }
     }
 
     /// Writes everything.
