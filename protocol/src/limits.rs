@@ -25,6 +25,7 @@ pub struct ScanLimits {
     /// Longest argument, in bytes (`proto-max-bulk-len`).
     pub bulk_bytes_max: usize,
     /// Longest inline command and longest line with a count or length, in bytes.
+    /// At least 12: a count or length of up to nine digits is read without measuring its line.
     pub inline_bytes_max: usize,
     /// Most arguments of one request; more than `i32::MAX` would not be Redis.
     pub multibulk_count_max: u32,

@@ -69,7 +69,7 @@ fn any_limits() -> impl Strategy<Value = ScanLimits> {
     prop_oneof![
         Just(ScanLimits::default()),
         Just(ScanLimits::unauthenticated()),
-        (1usize..50, 1usize..100, 1u32..5, 20usize..500).prop_map(
+        (1usize..50, 12usize..100, 1u32..5, 20usize..500).prop_map(
             |(bulk, inline, count, query)| {
                 ScanLimits {
                     bulk_bytes_max: bulk,
