@@ -8,7 +8,8 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `overlay` | rows in memory, every version of them |
+//! | `overlay` | the memtable: versions of rows, and who reads them |
+//! | `rows` | rows in memory: found by hash, walked in order |
 //! | `filter` | which keys an overlay cannot have |
 //! | `generation` | the tables of one state, and fjall's traps |
 //! | `view` | a consistent read across overlays and tables |
@@ -27,6 +28,7 @@ mod filter;
 mod flush;
 mod generation;
 mod overlay;
+mod rows;
 mod shared;
 mod stored;
 mod transfer;

@@ -12,7 +12,10 @@
 //! user key. Slot and hash together are a 53-bit position: the cursor of SCAN. It needs no state on
 //! any node, survives failover, and fits the double-precision numbers that some clients parse.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::borrow::Borrow;
+use std::ops::Deref;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(crate) const SPACE_META: u8 = 0;
@@ -25,6 +28,49 @@ const HASH_BITS: u32 = 39;
 const RECORD_PREFIX_BYTES: usize = 2 + 1 + 4 + 2 + 5;
 /// Bytes before the keyspace id in a deadline's storage key.
 const DEADLINE_PREFIX_BYTES: usize = 2 + 1 + 8;
+
+/// Bytes of a storage key that lie in place; longer ones are on the heap.
+const INLINE_BYTES: usize = 48;
+
+/// The key of a row. It sorts as its bytes do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StorageKey(SmallVec<[u8; INLINE_BYTES]>);
+
+impl StorageKey {
+    /// Its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Memory it holds besides itself, in bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        if self.0.spilled() { self.0.capacity() } else { 0 }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+impl From<&[u8]> for StorageKey {
+    fn from(bytes: &[u8]) -> Self {
+        Self(SmallVec::from_slice(bytes))
+    }
+}
+
+impl Deref for StorageKey {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for StorageKey {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// The contents of one database between two flushes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,9 +103,9 @@ impl Position {
     /// One past the last place there is.
     pub const END: Position = Position(16384 << HASH_BITS);
 
-    fn put(self, out: &mut BytesMut) {
-        out.put_u16((self.0 >> HASH_BITS) as u16);
-        out.put_uint(self.0 & ((1 << HASH_BITS) - 1), 5);
+    fn put(self, out: &mut StorageKey) {
+        out.put(&((self.0 >> HASH_BITS) as u16).to_be_bytes());
+        out.put(&(self.0 & ((1 << HASH_BITS) - 1)).to_be_bytes()[3..]);
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -69,50 +115,50 @@ impl Position {
     }
 }
 
-fn space(shard: u16, space: u8, capacity: usize) -> BytesMut {
-    let mut out = BytesMut::with_capacity(3 + capacity);
-    out.put_u16(shard);
-    out.put_u8(space);
+fn space(shard: u16, space: u8, capacity: usize) -> StorageKey {
+    let [high, low] = shard.to_be_bytes();
+    let mut out = StorageKey(SmallVec::with_capacity(3 + capacity));
+    out.put(&[high, low, space]);
     out
 }
 
 /// The storage key of a row of the shard's own bookkeeping.
-pub fn meta(shard: u16, name: &str) -> Bytes {
+pub fn meta(shard: u16, name: &str) -> StorageKey {
     let mut out = space(shard, SPACE_META, name.len());
-    out.put_slice(name.as_bytes());
-    out.freeze()
+    out.put(name.as_bytes());
+    out
 }
 
 /// The storage key of a record.
-pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> Bytes {
+pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> StorageKey {
     let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES + key.bytes.len());
-    out.put_u32(keyspace.0);
+    out.put(&keyspace.0.to_be_bytes());
     Position::of(key).put(&mut out);
-    out.put_slice(key.bytes);
-    out.freeze()
+    out.put(key.bytes);
+    out
 }
 
 /// The bound of a keyspace's records: those at `position` or later sort at or after it.
-pub fn record_bound(shard: u16, keyspace: KeyspaceId, position: Position) -> Bytes {
+pub fn record_bound(shard: u16, keyspace: KeyspaceId, position: Position) -> StorageKey {
     let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES);
-    out.put_u32(keyspace.0);
+    out.put(&keyspace.0.to_be_bytes());
     position.put(&mut out);
-    out.freeze()
+    out
 }
 
 /// The storage key that orders a record by its deadline. `record_key` is the record's storage key.
-pub fn deadline(shard: u16, deadline_ms: u64, record_key: &[u8]) -> Bytes {
+pub fn deadline(shard: u16, deadline_ms: u64, record_key: &[u8]) -> StorageKey {
     let mut out = space(shard, SPACE_DEADLINE, DEADLINE_PREFIX_BYTES + record_key.len());
-    out.put_u64(deadline_ms);
-    out.put_slice(&record_key[3..]);
-    out.freeze()
+    out.put(&deadline_ms.to_be_bytes());
+    out.put(&record_key[3..]);
+    out
 }
 
 /// The bound of deadlines: earlier ones sort before it.
-pub fn deadline_bound(shard: u16, deadline_ms: u64) -> Bytes {
+pub fn deadline_bound(shard: u16, deadline_ms: u64) -> StorageKey {
     let mut out = space(shard, SPACE_DEADLINE, 8);
-    out.put_u64(deadline_ms);
-    out.freeze()
+    out.put(&deadline_ms.to_be_bytes());
+    out
 }
 
 /// Start and end of everything that belongs to a shard.
@@ -134,27 +180,31 @@ pub struct RecordKey {
 
 /// Takes a record's storage key apart; None when it is not one.
 pub fn parse_record(key: &Bytes) -> Option<RecordKey> {
-    if key.len() < RECORD_PREFIX_BYTES || key[2] != SPACE_RECORD {
-        return None;
-    }
     Some(RecordKey {
-        keyspace: KeyspaceId(u32::from_be_bytes(key[3..7].try_into().ok()?)),
+        keyspace: keyspace_of_record(key)?,
         position: Position::parse(&key[7..14])?,
         user_key: key.slice(RECORD_PREFIX_BYTES..),
     })
 }
 
+/// The keyspace that a record key names.
+pub(crate) fn keyspace_of_record(key: &[u8]) -> Option<KeyspaceId> {
+    if key.len() < RECORD_PREFIX_BYTES || key[2] != SPACE_RECORD {
+        return None;
+    }
+    Some(KeyspaceId(u32::from_be_bytes(key[3..7].try_into().ok()?)))
+}
+
 /// Takes a deadline's storage key apart: the deadline, and the storage key of its record.
-pub fn parse_deadline(key: &[u8]) -> Option<(u64, Bytes)> {
+pub fn parse_deadline(key: &[u8]) -> Option<(u64, StorageKey)> {
     if key.len() < DEADLINE_PREFIX_BYTES || key[2] != SPACE_DEADLINE {
         return None;
     }
     let deadline_ms = u64::from_be_bytes(key[3..11].try_into().ok()?);
-    let mut record_key = BytesMut::with_capacity(3 + key.len() - DEADLINE_PREFIX_BYTES);
-    record_key.put_slice(&key[..2]);
-    record_key.put_u8(SPACE_RECORD);
-    record_key.put_slice(&key[DEADLINE_PREFIX_BYTES..]);
-    Some((deadline_ms, record_key.freeze()))
+    let record_key = [&key[..2], &[SPACE_RECORD], &key[DEADLINE_PREFIX_BYTES..]];
+    let mut bytes = StorageKey::default();
+    record_key.iter().for_each(|part| bytes.put(part));
+    Some((deadline_ms, bytes))
 }
 
 #[cfg(test)]
@@ -165,7 +215,7 @@ mod tests {
     fn record_keys_come_apart_as_they_were_put_together() {
         let key = UserKey { slot: 16383, bytes: b"some\0key" };
         let stored = record(7, KeyspaceId(300), key);
-        let parts = parse_record(&stored).unwrap();
+        let parts = parse_record(&Bytes::copy_from_slice(&stored)).unwrap();
         assert_eq!(parts.keyspace, KeyspaceId(300));
         assert_eq!(parts.position, Position::of(key));
         assert_eq!(&parts.user_key[..], key.bytes);
@@ -184,7 +234,8 @@ mod tests {
         assert!(at(0, 9, 9) < at(1, 0, 0));
         assert!(at(0, 9, 9) < deadline_bound(0, 0));
         let (start, end) = shard_bounds(u16::MAX);
-        assert!(start < end && meta(u16::MAX, "x") >= start && at(u16::MAX, 5, 5) < end);
+        let (meta, record) = (meta(u16::MAX, "x"), at(u16::MAX, 5, 5));
+        assert!(start < end && *meta >= *start && *record < *end);
     }
 
     #[test]

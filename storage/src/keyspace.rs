@@ -6,10 +6,10 @@
 //! for every caller; `expire_overdue` and `reclaim_dropped` remove rows in bounded batches.
 
 use crate::error::StorageError;
-use crate::key::{self, KeyspaceId, Position, UserKey};
+use crate::key::{self, KeyspaceId, Position, StorageKey, UserKey};
 use crate::meta::{self, KeyCounts, KeyspaceMap};
 use crate::txn::{ReadTxn, WriteTxn};
-use crate::value::{Record, ValueKind};
+use crate::value::{Record, RecordHead, ValueKind};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -133,19 +133,39 @@ impl KeyRow {
     }
 }
 
-/// A key as it was found by [`Writer::load`], ready to be changed.
+/// A key as it was found by [`Writer::find`], ready to be changed.
+#[derive(Debug)]
+pub struct Found {
+    keyspace: KeyspaceId,
+    storage_key: StorageKey,
+    stored: Option<RecordHead>,
+    live: bool,
+}
+
+impl Found {
+    /// The head of the key's record, unless it is missing or overdue.
+    pub fn head(&self) -> Option<&RecordHead> {
+        self.stored.as_ref().filter(|_| self.live)
+    }
+}
+
+/// A key as it was loaded by [`Writer::load`], ready to be changed.
 #[derive(Debug)]
 pub struct Loaded {
-    keyspace: KeyspaceId,
-    storage_key: Bytes,
-    stored: Option<Record>,
-    live: bool,
+    found: Found,
+    record: Option<Record>,
 }
 
 impl Loaded {
     /// The key's record, unless it is missing or overdue.
     pub fn record(&self) -> Option<&Record> {
-        self.stored.as_ref().filter(|_| self.live)
+        self.record.as_ref().filter(|_| self.found.live)
+    }
+}
+
+impl From<Loaded> for Found {
+    fn from(loaded: Loaded) -> Self {
+        loaded.found
     }
 }
 
@@ -206,47 +226,63 @@ impl<'a> Writer<'a> {
         Reader::new(self.txn, self.shard, self.now_ms)
     }
 
+    /// Looks a key up for a change that does not need its value.
+    pub fn find(&mut self, database: u8, key: UserKey<'_>) -> Result<Found, StorageError> {
+        let keyspace = self.keyspace(database)?;
+        let storage_key = key::record(self.shard, keyspace, key);
+        let mut stored = None;
+        self.txn.look(&storage_key, &mut |bytes| {
+            stored = Some(RecordHead::decode(bytes, &storage_key).map(|(head, _)| head));
+        })?;
+        let stored = stored.transpose()?;
+        let live = stored.as_ref().is_some_and(|head| !head.is_overdue(self.now_ms));
+        Ok(Found { keyspace, storage_key, stored, live })
+    }
+
     /// Loads a key for a change.
     pub fn load(&mut self, database: u8, key: UserKey<'_>) -> Result<Loaded, StorageError> {
         let keyspace = self.keyspace(database)?;
         let storage_key = key::record(self.shard, keyspace, key);
-        let stored = match self.txn.get(&storage_key)? {
+        let record = match self.txn.get(&storage_key)? {
             Some(bytes) => Some(Record::decode(bytes, &storage_key)?),
             None => None,
         };
-        let live = stored.as_ref().is_some_and(|record| !record.is_overdue(self.now_ms));
-        Ok(Loaded { keyspace, storage_key, stored, live })
+        let stored = record.as_ref().map(Record::head);
+        let live = stored.as_ref().is_some_and(|head| !head.is_overdue(self.now_ms));
+        Ok(Loaded { found: Found { keyspace, storage_key, stored, live }, record })
     }
 
     /// Sets the value and deadline of a loaded key; the payload is the parts joined.
     pub fn store(
         &mut self,
-        loaded: Loaded,
+        found: impl Into<Found>,
         kind: ValueKind,
         payload: &[&[u8]],
         deadline_ms: Option<u64>,
     ) -> Result<(), StorageError> {
+        let found = found.into();
         self.changes += 1;
-        let old_deadline = loaded.stored.as_ref().and_then(|record| record.deadline_ms);
-        self.move_deadline(&loaded.storage_key, old_deadline, deadline_ms);
-        let shard_counts = self.counts_of(loaded.keyspace)?;
-        shard_counts.keys += u64::from(loaded.stored.is_none());
+        let old_deadline = found.stored.as_ref().and_then(|head| head.deadline_ms);
+        self.move_deadline(&found.storage_key, old_deadline, deadline_ms);
+        let shard_counts = self.counts_of(found.keyspace)?;
+        shard_counts.keys += u64::from(found.stored.is_none());
         shard_counts.move_deadline(old_deadline, deadline_ms);
         let value = Record::encode(kind, self.log_index, deadline_ms, payload);
-        self.txn.put(loaded.storage_key, value);
+        self.txn.put(&found.storage_key, value);
         Ok(())
     }
 
     /// Removes a loaded key. Returns whether it was there (an overdue key was not).
-    pub fn remove(&mut self, loaded: Loaded) -> Result<bool, StorageError> {
-        let Some(record) = &loaded.stored else { return Ok(false) };
+    pub fn remove(&mut self, found: impl Into<Found>) -> Result<bool, StorageError> {
+        let found = found.into();
+        let Some(head) = &found.stored else { return Ok(false) };
         self.changes += 1;
-        self.move_deadline(&loaded.storage_key, record.deadline_ms, None);
-        let counts = self.counts_of(loaded.keyspace)?;
+        self.move_deadline(&found.storage_key, head.deadline_ms, None);
+        let counts = self.counts_of(found.keyspace)?;
         counts.keys -= 1;
-        counts.move_deadline(record.deadline_ms, None);
-        self.txn.delete(loaded.storage_key);
-        Ok(loaded.live)
+        counts.move_deadline(head.deadline_ms, None);
+        self.txn.delete(&found.storage_key);
+        Ok(found.live)
     }
 
     /// Makes a database empty. Its rows are left for [`Self::reclaim_dropped`].
@@ -286,7 +322,7 @@ impl<'a> Writer<'a> {
         for (deadline_key, _) in &due {
             let (_, storage_key) = key::parse_deadline(deadline_key)
                 .ok_or_else(|| StorageError::corrupt_row("deadline", deadline_key))?;
-            self.remove_row(storage_key)?;
+            self.remove_row(&storage_key)?;
         }
         Ok(due.len())
     }
@@ -301,7 +337,7 @@ impl<'a> Writer<'a> {
         for (storage_key, stored) in &rows {
             let record = Record::decode(stored.clone(), storage_key)?;
             self.move_deadline(storage_key, record.deadline_ms, None);
-            self.txn.delete(storage_key.clone());
+            self.txn.delete(storage_key);
         }
         if rows.len() < keys_max {
             meta::remove_dropped(self.txn, self.shard, keyspace);
@@ -317,12 +353,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Removes a record by its storage key, its deadline row and its share of the counts.
-    fn remove_row(&mut self, storage_key: Bytes) -> Result<(), StorageError> {
-        let missing = || StorageError::corrupt_row("deadline without its key", &storage_key);
-        let stored = self.txn.get(&storage_key)?.ok_or_else(missing)?;
-        let record = Record::decode(stored, &storage_key)?;
-        let keyspace = key::parse_record(&storage_key).ok_or_else(missing)?.keyspace;
-        self.move_deadline(&storage_key, record.deadline_ms, None);
+    fn remove_row(&mut self, storage_key: &[u8]) -> Result<(), StorageError> {
+        let missing = || StorageError::corrupt_row("deadline without its key", storage_key);
+        let stored = self.txn.get(storage_key)?.ok_or_else(missing)?;
+        let record = Record::decode(stored, storage_key)?;
+        let keyspace = key::keyspace_of_record(storage_key).ok_or_else(missing)?;
+        self.move_deadline(storage_key, record.deadline_ms, None);
         let counts = self.counts_of(keyspace)?;
         // Rows of a flushed keyspace are counted no more.
         if counts.keys > 0 {
@@ -338,12 +374,12 @@ impl<'a> Writer<'a> {
             return;
         }
         if let Some(deadline_ms) = old {
-            self.txn.delete(key::deadline(self.shard, deadline_ms, storage_key));
+            self.txn.delete(&key::deadline(self.shard, deadline_ms, storage_key));
         }
         if let Some(deadline_ms) = new {
             let earliest = self.earliest_deadline_ms.unwrap_or(u64::MAX);
             self.earliest_deadline_ms = Some(deadline_ms.min(earliest));
-            self.txn.put(key::deadline(self.shard, deadline_ms, storage_key), Bytes::new());
+            self.txn.put(&key::deadline(self.shard, deadline_ms, storage_key), Bytes::new());
         }
     }
 

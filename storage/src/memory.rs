@@ -133,12 +133,12 @@ impl ReadTxn for MemoryWrite<'_> {
 }
 
 impl WriteTxn for MemoryWrite<'_> {
-    fn put(&mut self, key: Bytes, value: Bytes) {
-        self.changes.insert(key, Some(value));
+    fn put(&mut self, key: &[u8], value: Bytes) {
+        self.changes.insert(Bytes::copy_from_slice(key), Some(value));
     }
 
-    fn delete(&mut self, key: Bytes) {
-        self.changes.insert(key, None);
+    fn delete(&mut self, key: &[u8]) {
+        self.changes.insert(Bytes::copy_from_slice(key), None);
     }
 
     fn commit(self: Box<Self>) {

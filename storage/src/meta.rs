@@ -51,7 +51,7 @@ pub fn applied(txn: &dyn ReadTxn, shard: u16) -> Result<Option<Bytes>, StorageEr
 
 /// Sets the replication layer's row.
 pub fn set_applied(txn: &mut dyn WriteTxn, shard: u16, value: Bytes) {
-    txn.put(key::meta(shard, "applied"), value);
+    txn.put(&key::meta(shard, "applied"), value);
 }
 
 /// The row of the group's membership.
@@ -61,7 +61,7 @@ pub fn membership(txn: &dyn ReadTxn, shard: u16) -> Result<Option<Bytes>, Storag
 
 /// Sets the row of the group's membership.
 pub fn set_membership(txn: &mut dyn WriteTxn, shard: u16, value: Bytes) {
-    txn.put(key::meta(shard, "membership"), value);
+    txn.put(&key::meta(shard, "membership"), value);
 }
 
 /// The keyspace that database `database` shows.
@@ -110,7 +110,7 @@ pub(crate) fn set_keyspace_of(
     keyspace: KeyspaceId,
 ) {
     let name = key::meta(shard, &format!("database/{database}"));
-    txn.put(name, Bytes::copy_from_slice(&keyspace.0.to_le_bytes()));
+    txn.put(&name, Bytes::copy_from_slice(&keyspace.0.to_le_bytes()));
 }
 
 /// A keyspace id that was never used before.
@@ -120,7 +120,7 @@ pub(crate) fn allocate_keyspace(
 ) -> Result<KeyspaceId, StorageError> {
     let name = key::meta(shard, "next-keyspace");
     let id = get_u32(txn, &name)?.unwrap_or(DATABASES_MAX as u32);
-    txn.put(name, Bytes::copy_from_slice(&(id + 1).to_le_bytes()));
+    txn.put(&name, Bytes::copy_from_slice(&(id + 1).to_le_bytes()));
     Ok(KeyspaceId(id))
 }
 
@@ -154,23 +154,23 @@ pub(crate) fn set_counts(
 ) {
     let name = key::meta(shard, &format!("count/{}", keyspace.0));
     if counts == KeyCounts::default() {
-        return txn.delete(name);
+        return txn.delete(&name);
     }
     let mut value = Vec::with_capacity(32);
     value.extend_from_slice(&counts.keys.to_le_bytes());
     value.extend_from_slice(&counts.with_deadline.to_le_bytes());
     value.extend_from_slice(&counts.deadlines_sum_ms.to_le_bytes());
-    txn.put(name, value.into());
+    txn.put(&name, value.into());
 }
 
 /// Notes that a keyspace's rows are to be removed.
 pub(crate) fn add_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: KeyspaceId) {
-    txn.put(key::meta(shard, &format!("dropped/{:010}", keyspace.0)), Bytes::new());
+    txn.put(&key::meta(shard, &format!("dropped/{:010}", keyspace.0)), Bytes::new());
 }
 
 /// Notes that none of a dropped keyspace's rows is left.
 pub(crate) fn remove_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: KeyspaceId) {
-    txn.delete(key::meta(shard, &format!("dropped/{:010}", keyspace.0)));
+    txn.delete(&key::meta(shard, &format!("dropped/{:010}", keyspace.0)));
 }
 
 /// The first keyspace that was flushed and still has rows.

@@ -21,6 +21,15 @@ pub trait ReadTxn {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
 
+    /// Shows the value of `key` to `show` where it lies, if the key is there: cheaper than `get`
+    /// for who wants to know little of it. `show` must not call the store.
+    fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
+        if let Some(value) = self.get(key)? {
+            show(&value);
+        }
+        Ok(())
+    }
+
     /// All rows with `start <= key < end`, ascending.
     fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a>;
 
@@ -31,10 +40,10 @@ pub trait ReadTxn {
 /// A batch of changes that becomes visible as a whole.
 pub trait WriteTxn: ReadTxn {
     /// Sets a row. `key` is at most `limits::STORAGE_KEY_BYTES_MAX` bytes long.
-    fn put(&mut self, key: Bytes, value: Bytes);
+    fn put(&mut self, key: &[u8], value: Bytes);
 
     /// Removes a row; removing a missing row is allowed.
-    fn delete(&mut self, key: Bytes);
+    fn delete(&mut self, key: &[u8]);
 
     /// Makes all changes visible at once, at this txn's log index.
     fn commit(self: Box<Self>);

@@ -39,6 +39,42 @@ impl ValueKind {
     }
 }
 
+/// The bookkeeping of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHead {
+    /// Kind of the value.
+    pub kind: ValueKind,
+    /// Log index of the last change of the key.
+    pub changed_at: u64,
+    /// When the key expires, in milliseconds since 1970; None: never.
+    pub deadline_ms: Option<u64>,
+}
+
+impl RecordHead {
+    /// Takes the head off stored bytes; returns it with its length. `key` is for the error's text.
+    pub fn decode(stored: &[u8], key: &[u8]) -> Result<(Self, usize), StorageError> {
+        let corrupt = || StorageError::corrupt_row("unreadable record", key);
+        let Some((head, rest)) = stored.split_first_chunk::<11>() else { return Err(corrupt()) };
+        let [format, kind, flags, changed_at @ ..] = *head;
+        if format != FORMAT || flags & !FLAG_DEADLINE != 0 {
+            return Err(corrupt());
+        }
+        let kind = ValueKind::from_byte(kind).ok_or_else(corrupt)?;
+        let changed_at = u64::from_le_bytes(changed_at);
+        if flags & FLAG_DEADLINE == 0 {
+            return Ok((RecordHead { kind, changed_at, deadline_ms: None }, 11));
+        }
+        let deadline = rest.first_chunk().ok_or_else(corrupt)?;
+        let deadline_ms = Some(u64::from_le_bytes(*deadline));
+        Ok((RecordHead { kind, changed_at, deadline_ms }, 19))
+    }
+
+    /// Whether the deadline has come at `now_ms`, the time of the last applied entry.
+    pub fn is_overdue(&self, now_ms: u64) -> bool {
+        self.deadline_ms.is_some_and(|deadline| deadline <= now_ms)
+    }
+}
+
 /// A key's value with its bookkeeping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -53,6 +89,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// All but the value.
+    pub fn head(&self) -> RecordHead {
+        RecordHead { kind: self.kind, changed_at: self.changed_at, deadline_ms: self.deadline_ms }
+    }
+
     /// Whether the deadline has come at `now_ms`, the time of the last applied entry.
     pub fn is_overdue(&self, now_ms: u64) -> bool {
         self.deadline_ms.is_some_and(|deadline| deadline <= now_ms)
@@ -82,19 +123,9 @@ impl Record {
 
     /// Takes stored bytes apart; `key` is for the error.
     pub fn decode(mut stored: Bytes, key: &[u8]) -> Result<Self, StorageError> {
-        let corrupt = || StorageError::corrupt_row("unreadable record", key);
-        if stored.len() < 11 || stored[0] != FORMAT || stored[2] & !FLAG_DEADLINE != 0 {
-            return Err(corrupt());
-        }
-        let kind = ValueKind::from_byte(stored[1]).ok_or_else(corrupt)?;
-        let has_deadline = stored[2] & FLAG_DEADLINE != 0;
-        stored.advance(3);
-        let changed_at = stored.get_u64_le();
-        let deadline_ms = match has_deadline {
-            true if stored.len() < 8 => return Err(corrupt()),
-            true => Some(stored.get_u64_le()),
-            false => None,
-        };
+        let (head, length) = RecordHead::decode(&stored, key)?;
+        stored.advance(length);
+        let RecordHead { kind, changed_at, deadline_ms } = head;
         Ok(Record { kind, changed_at, deadline_ms, payload: stored })
     }
 }

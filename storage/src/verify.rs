@@ -242,7 +242,7 @@ mod tests {
         assert!(problems.contains(expected), "{problems}");
     }
 
-    fn record_key(name: &[u8]) -> Bytes {
+    fn record_key(name: &[u8]) -> key::StorageKey {
         key::record(0, KeyspaceId(1), user_key(name))
     }
 
@@ -255,25 +255,25 @@ mod tests {
 
     #[test]
     fn what_does_not_agree_is_found() {
-        check(|txn| txn.delete(record_key(b"0-key")), "has no such key");
-        check(|txn| txn.delete(record_key(b"1-key")), "counts 10 keys, 5 with a deadline");
+        check(|txn| txn.delete(&record_key(b"0-key")), "has no such key");
+        check(|txn| txn.delete(&record_key(b"1-key")), "counts 10 keys, 5 with a deadline");
         check(
-            |txn| txn.delete(key::deadline(0, 5000, &record_key(b"0-key"))),
+            |txn| txn.delete(&key::deadline(0, 5000, &record_key(b"0-key"))),
             "15 keys have a deadline, 14 deadline rows",
         );
-        check(|txn| txn.put(record_key(b"1-key"), Bytes::from_static(b"\x09")), "1-key");
+        check(|txn| txn.put(&record_key(b"1-key"), Bytes::from_static(b"\x09")), "1-key");
         let late = Record::encode(ValueKind::String, 99, None, &[b"v"]);
-        check(|txn| txn.put(record_key(b"1-key"), late), "changed at 99, the state ends at 3");
+        check(|txn| txn.put(&record_key(b"1-key"), late), "changed at 99, the state ends at 3");
     }
 
     #[test]
     fn rows_that_nothing_would_read_are_found() {
         let record = Record::encode(ValueKind::String, 1, None, &[b"v"]);
         let misplaced = key::record(0, KeyspaceId(1), UserKey { slot: 9, bytes: b"k" });
-        check(|txn| txn.put(misplaced, record.clone()), "not at the place of its key");
-        check(|txn| txn.put(key::meta(0, "else"), Bytes::new()), "'else' is unreadable");
+        check(|txn| txn.put(&misplaced, record.clone()), "not at the place of its key");
+        check(|txn| txn.put(&key::meta(0, "else"), Bytes::new()), "'else' is unreadable");
         let orphan = key::record(0, KeyspaceId(400), user_key(b"9-key"));
-        check(|txn| txn.delete(key::meta(0, "dropped/0000000000")), "belongs to no database");
-        check(|txn| txn.put(orphan, record), "keyspace 400 is in use and yet to be given out");
+        check(|txn| txn.delete(&key::meta(0, "dropped/0000000000")), "belongs to no database");
+        check(|txn| txn.put(&orphan, record), "keyspace 400 is in use and yet to be given out");
     }
 }

@@ -7,7 +7,7 @@ use protocol::slot::key_slot;
 use std::cell::Cell;
 use storage::StorageError;
 use storage::key::UserKey;
-use storage::keyspace::{Loaded, Reader, Writer};
+use storage::keyspace::{Found, Loaded, Reader, Writer};
 use storage::limits::USER_KEY_BYTES_MAX;
 use storage::value::{Record, ValueKind};
 
@@ -90,6 +90,11 @@ pub struct WriteContext<'a, 'txn> {
 }
 
 impl WriteContext<'_, '_> {
+    /// Looks a key up for a change that does not need its value.
+    pub fn find(&mut self, key: &[u8]) -> Result<Found, StorageError> {
+        self.writer.find(self.database, user_key(key))
+    }
+
     /// Loads a key of the selected database for a change.
     pub fn load(&mut self, key: &[u8]) -> Result<Loaded, StorageError> {
         self.writer.load(self.database, user_key(key))
@@ -105,11 +110,11 @@ impl WriteContext<'_, '_> {
     /// Sets a loaded key to a string with a deadline or none.
     pub fn store_string(
         &mut self,
-        loaded: Loaded,
+        found: impl Into<Found>,
         value: &[u8],
         deadline_ms: Option<u64>,
     ) -> Result<(), StorageError> {
-        self.writer.store(loaded, ValueKind::String, &[value], deadline_ms)
+        self.writer.store(found, ValueKind::String, &[value], deadline_ms)
     }
 
     /// The time of the entry, in milliseconds since 1970.

@@ -5,7 +5,7 @@
 use crate::commands::context::WriteContext;
 use crate::commands::error::CommandError;
 use storage::StorageError;
-use storage::keyspace::Loaded;
+use storage::keyspace::{Found, Loaded};
 
 /// How a number names a moment; the four options of SET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,17 +67,17 @@ impl TimeForm {
     }
 }
 
-/// Sets a loaded key to a string, or removes it when its deadline has come.
+/// Sets a key that was looked up to a string, or removes it when its deadline has come.
 pub fn store_string_until(
     ctx: &mut WriteContext<'_, '_>,
-    loaded: Loaded,
+    found: impl Into<Found>,
     value: &[u8],
     deadline_ms: Option<u64>,
 ) -> Result<(), StorageError> {
     if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= ctx.now_ms()) {
-        return ctx.writer.remove(loaded).map(|_| ());
+        return ctx.writer.remove(found).map(|_| ());
     }
-    ctx.store_string(loaded, value, deadline_ms)
+    ctx.store_string(found, value, deadline_ms)
 }
 
 /// Gives a loaded key, if it is there, another deadline, or removes it when that has come.

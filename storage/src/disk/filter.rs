@@ -5,8 +5,8 @@
 //! before the log index of the reader: bits are set before the index is stored with release order.
 //! Past the number of rows it was sized for it only becomes less sharp.
 
+use super::rows::KeyHash;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Bits of the filter for each expected key; all bits of a key lie in one word. One unknown key in
 /// about fifty passes a full filter.
@@ -28,7 +28,7 @@ impl Filter {
     }
 
     /// Adds a key.
-    pub(super) fn add(&self, key: &[u8]) {
+    pub(super) fn add(&self, key: KeyHash) {
         let (word, bits) = self.place(key);
         if word.load(Relaxed) & bits != bits {
             word.fetch_or(bits, Relaxed);
@@ -36,13 +36,13 @@ impl Filter {
     }
 
     /// Whether the key may have been added.
-    pub(super) fn may_have(&self, key: &[u8]) -> bool {
+    pub(super) fn may_have(&self, key: KeyHash) -> bool {
         let (word, bits) = self.place(key);
         word.load(Relaxed) & bits == bits
     }
 
-    fn place(&self, key: &[u8]) -> (&AtomicU64, u64) {
-        let hash = xxh3_64(key);
+    fn place(&self, key: KeyHash) -> (&AtomicU64, u64) {
+        let hash = key.0;
         // The upper half of the hash chooses the word, parts of the lower half the bits in it.
         let word = ((hash >> 32) * self.words.len() as u64) >> 32;
         let bits = (0..BITS_SET).fold(0, |bits, part| bits | 1 << (hash >> (6 * part) & 63));
@@ -58,10 +58,10 @@ mod tests {
     fn added_keys_pass_and_few_others_do() {
         for (sized_for, passing_max) in [(10_000, 400), (0, 10_000)] {
             let filter = Filter::for_keys(sized_for);
-            let key = |number: u32| format!("key {number}").into_bytes();
-            (0..10_000).for_each(|number| filter.add(&key(number)));
-            assert!((0..10_000).all(|number| filter.may_have(&key(number))));
-            let passing = (10_000..20_000).filter(|number| filter.may_have(&key(*number))).count();
+            let key = |number: u32| KeyHash::of(format!("key {number}").as_bytes());
+            (0..10_000).for_each(|number| filter.add(key(number)));
+            assert!((0..10_000).all(|number| filter.may_have(key(number))));
+            let passing = (10_000..20_000).filter(|number| filter.may_have(key(*number))).count();
             assert!(passing <= passing_max, "{passing} of 10000 unknown keys pass");
         }
     }

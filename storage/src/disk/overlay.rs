@@ -10,123 +10,22 @@
 //! every version it may look at is either still there or has never been.
 
 use super::filter::Filter;
+use super::rows::{KeyHash, ROW_OVERHEAD_BYTES, Rows};
+use crate::key::StorageKey;
 use crate::merge::{Change, Changes};
 use bytes::Bytes;
 use parking_lot::RwLock;
-use std::borrow::Borrow;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering::*};
-
-/// Memory of a row besides the bytes of its key and value: its place in the map, two buffers'
-/// handles and what the allocator adds.
-pub(super) const ROW_OVERHEAD_BYTES: u64 = 170;
 
 /// Memory of an older version besides the bytes of its value.
 const VERSION_OVERHEAD_BYTES: u64 = 90;
 
+/// Memory of a row of middling size: the index has room for a full overlay of these.
+const ROW_EXPECTED_BYTES: u64 = ROW_OVERHEAD_BYTES + 100;
+
 /// Rows taken at once under the lock by a walk: at first, and at most.
 const WALK_ROWS: (usize, usize) = (8, 256);
-
-/// Where a row sorts. The first 16 bytes of the key lie in the map itself: storage keys differ
-/// there almost always, which saves a cache miss in most comparisons.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'a> {
-    prefix: [u64; 2],
-    key: &'a [u8],
-}
-
-impl<'a> Place<'a> {
-    fn new(key: &'a [u8]) -> Self {
-        Self { prefix: prefix(key), key }
-    }
-}
-
-/// The first 16 bytes as numbers that sort as the bytes do.
-fn prefix(key: &[u8]) -> [u64; 2] {
-    let mut padded = [0; 16];
-    let length = key.len().min(16);
-    padded[..length].copy_from_slice(&key[..length]);
-    let number = u128::from_be_bytes(padded);
-    [(number >> 64) as u64, number as u64]
-}
-
-/// What the map holds as key.
-struct RowKey {
-    prefix: [u64; 2],
-    key: Bytes,
-}
-
-impl RowKey {
-    fn new(key: Bytes) -> Self {
-        Self { prefix: prefix(&key), key }
-    }
-}
-
-/// Lets the map be searched by a borrowed key: stored keys and searched places are both seen as
-/// `dyn HasPlace`, so a search allocates nothing.
-trait HasPlace {
-    fn place(&self) -> Place<'_>;
-}
-
-impl HasPlace for RowKey {
-    fn place(&self) -> Place<'_> {
-        Place { prefix: self.prefix, key: &self.key }
-    }
-}
-
-impl HasPlace for Place<'_> {
-    fn place(&self) -> Place<'_> {
-        Place { ..*self }
-    }
-}
-
-impl PartialEq for dyn HasPlace + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
-}
-
-impl Eq for dyn HasPlace + '_ {}
-
-impl PartialOrd for dyn HasPlace + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for dyn HasPlace + '_ {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.place().cmp(&other.place())
-    }
-}
-
-impl<'a> Borrow<dyn HasPlace + 'a> for RowKey {
-    fn borrow(&self) -> &(dyn HasPlace + 'a) {
-        self
-    }
-}
-
-impl PartialEq for RowKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
-}
-
-impl Eq for RowKey {}
-
-impl PartialOrd for RowKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for RowKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.place().cmp(&other.place())
-    }
-}
 
 /// A row as some log index left it; None: removed.
 type Version = (u64, Option<Bytes>);
@@ -147,6 +46,25 @@ impl Versions {
         let older = self.older.iter().rev().find(|(changed, _)| *changed <= log_index);
         older.map(|(_, value)| value)
     }
+
+    /// Drops what no reader wants any more; returns its memory in bytes.
+    fn forget_older(&mut self) -> u64 {
+        let older = std::mem::take(&mut self.older);
+        older.iter().map(|(_, value)| value_bytes(value.as_ref()) + VERSION_OVERHEAD_BYTES).sum()
+    }
+}
+
+/// A change of one row, on its way into the overlay; None: removed.
+pub(super) struct NewVersion {
+    pub(super) key: StorageKey,
+    pub(super) hash: KeyHash,
+    pub(super) value: Option<Bytes>,
+}
+
+impl NewVersion {
+    pub(super) fn new(key: StorageKey, value: Option<Bytes>) -> Self {
+        Self { hash: KeyHash::of(&key), key, value }
+    }
 }
 
 fn value_bytes(value: Option<&Bytes>) -> u64 {
@@ -155,7 +73,7 @@ fn value_bytes(value: Option<&Bytes>) -> u64 {
 
 /// Changed rows, None standing for a removal.
 pub(super) struct Overlay {
-    rows: RwLock<BTreeMap<RowKey, Versions>>,
+    rows: RwLock<Rows<Versions>>,
     keys: Filter,
     readers: AtomicU64,
     bytes: AtomicU64,
@@ -167,7 +85,7 @@ impl Overlay {
     /// An empty overlay above the state at `log_index`, full at about `bytes_max` bytes.
     pub(super) fn above(log_index: u64, bytes_max: u64) -> Self {
         Self {
-            rows: RwLock::default(),
+            rows: RwLock::new(Rows::with_room_for((bytes_max / ROW_EXPECTED_BYTES) as usize)),
             keys: Filter::for_keys(bytes_max / ROW_OVERHEAD_BYTES),
             readers: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -214,52 +132,64 @@ impl Overlay {
     }
 
     /// Adds a batch and then makes it visible. There is one caller at a time.
-    pub(super) fn commit(
-        &self,
-        log_index: u64,
-        changes: impl Iterator<Item = (Bytes, Option<Bytes>)>,
-    ) {
+    pub(super) fn commit(&self, log_index: u64, changes: impl Iterator<Item = NewVersion>) {
         debug_assert!(log_index > self.last());
         let mut rows = self.rows.write();
         let is_read = self.readers.load(Acquire) > 0;
         let (mut added, mut freed) = (0, 0);
-        for (key, value) in changes {
+        for NewVersion { key, hash, value } in changes {
             added += value_bytes(value.as_ref());
-            let place = Place::new(&key);
-            match rows.get_mut(&place as &dyn HasPlace) {
+            match rows.get_mut(&key, hash) {
                 Some(versions) => {
                     let old = std::mem::replace(&mut versions.newest, (log_index, value));
                     if is_read {
                         added += VERSION_OVERHEAD_BYTES;
                         versions.older.push(old);
                     } else {
-                        let dropped = std::mem::take(&mut versions.older);
-                        freed += value_bytes(old.1.as_ref());
-                        freed += dropped.iter().fold(0, |bytes, (_, value)| {
-                            bytes + value_bytes(value.as_ref()) + VERSION_OVERHEAD_BYTES
-                        });
+                        freed += value_bytes(old.1.as_ref()) + versions.forget_older();
                     }
                 }
                 None => {
-                    added += key.len() as u64 + ROW_OVERHEAD_BYTES;
-                    self.keys.add(&key);
+                    added += key.heap_bytes() as u64 + ROW_OVERHEAD_BYTES;
+                    self.keys.add(hash);
                     let versions = Versions { newest: (log_index, value), older: Vec::new() };
-                    rows.insert(RowKey::new(key), versions);
+                    rows.insert(key, hash, versions);
                 }
             }
         }
+        rows.file();
         self.bytes.fetch_add(added, Relaxed);
         self.bytes.fetch_sub(freed, Relaxed);
         self.last.store(log_index, Release);
     }
 
     /// What it says about `key` at `log_index`: nothing, a removal, or a value.
-    pub(super) fn get(&self, key: &[u8], log_index: u64) -> Option<Option<Bytes>> {
-        if !self.keys.may_have(key) {
+    pub(super) fn get(&self, key: &[u8], hash: KeyHash, log_index: u64) -> Option<Option<Bytes>> {
+        if !self.keys.may_have(hash) {
             return None;
         }
+        self.rows.read().get(key, hash)?.at(log_index).cloned()
+    }
+
+    /// As [`Self::get`], but shows the value where it lies; whether it says anything.
+    pub(super) fn look(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        log_index: u64,
+        show: &mut dyn FnMut(&[u8]),
+    ) -> bool {
+        if !self.keys.may_have(hash) {
+            return false;
+        }
         let rows = self.rows.read();
-        rows.get(&Place::new(key) as &dyn HasPlace)?.at(log_index).cloned()
+        let Some(version) = rows.get(key, hash).and_then(|row| row.at(log_index)) else {
+            return false;
+        };
+        if let Some(value) = version {
+            show(value);
+        }
+        true
     }
 
     /// Its changes with `start <= key < end` (None: to the end) as they were at `log_index`.
@@ -283,28 +213,18 @@ impl Overlay {
         log_index: u64,
         rows_max: usize,
     ) -> (Vec<Change>, Option<Bound<Bytes>>) {
-        let start = match from {
-            Bound::Included(key) => Bound::Included(Place::new(key)),
-            Bound::Excluded(key) => Bound::Excluded(Place::new(key)),
-            Bound::Unbounded => Bound::Unbounded,
-        };
-        let start = match &start {
-            Bound::Included(place) => Bound::Included(place as &dyn HasPlace),
-            Bound::Excluded(place) => Bound::Excluded(place as &dyn HasPlace),
-            Bound::Unbounded => Bound::Unbounded,
-        };
+        let start = from.as_ref().map(|key| &key[..]);
         let rows = self.rows.read();
         let mut taken = Vec::new();
-        let range = rows.range::<dyn HasPlace, _>((start, Bound::Unbounded));
-        for (visited, (row, versions)) in range.enumerate() {
-            if end.is_some_and(|end| row.key >= end) {
+        for (visited, (key, versions)) in rows.from(start).enumerate() {
+            if end.is_some_and(|end| key >= &end[..]) {
                 return (taken, None);
             }
             if let Some(value) = versions.at(log_index) {
-                taken.push((row.key.clone(), value.clone()));
+                taken.push((Bytes::copy_from_slice(key), value.clone()));
             }
             if visited + 1 == rows_max {
-                return (taken, Some(Bound::Excluded(row.key.clone())));
+                return (taken, Some(Bound::Excluded(Bytes::copy_from_slice(key))));
             }
         }
         (taken, None)
@@ -344,9 +264,11 @@ mod tests {
     use super::*;
 
     fn commit(overlay: &Overlay, log_index: u64, changes: &[(&str, Option<&str>)]) {
-        let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        overlay
-            .commit(log_index, changes.iter().map(|(key, value)| (owned(key), value.map(owned))));
+        let change = |(key, value): &(&str, Option<&str>)| {
+            let value = value.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+            NewVersion::new(StorageKey::from(key.as_bytes()), value)
+        };
+        overlay.commit(log_index, changes.iter().map(change));
     }
 
     fn walk(overlay: &Overlay, log_index: u64) -> String {
@@ -370,10 +292,19 @@ mod tests {
         assert_eq!(walk(&overlay, 5), "a=1 b=1");
         assert_eq!(walk(&overlay, 8), "a=- b=1 c=2");
         assert_eq!(walk(&overlay, 9), "a=3 b=1 c=2");
-        assert_eq!(overlay.get(b"a", 6), Some(Some(Bytes::from("1"))));
-        assert_eq!(overlay.get(b"a", 7), Some(None));
-        assert_eq!(overlay.get(b"a", 4), None);
-        assert_eq!(overlay.get(b"aa", 9), None);
+        let get = |key: &[u8], log_index| overlay.get(key, KeyHash::of(key), log_index);
+        assert_eq!(get(b"a", 6), Some(Some(Bytes::from("1"))));
+        assert_eq!(get(b"a", 7), Some(None));
+        assert_eq!(get(b"a", 4), None);
+        assert_eq!(get(b"aa", 9), None);
+        let look = |key: &[u8], log_index| {
+            let mut shown = None;
+            let mut show = |value: &[u8]| shown = Some(value.to_vec());
+            (overlay.look(key, KeyHash::of(key), log_index, &mut show), shown)
+        };
+        assert_eq!(look(b"a", 6), (true, Some(b"1".to_vec())));
+        assert_eq!(look(b"a", 7), (true, None));
+        assert_eq!(look(b"a", 4), (false, None));
     }
 
     #[test]
@@ -411,17 +342,5 @@ mod tests {
             .map(|change| String::from_utf8(change.unwrap().0.to_vec()).unwrap())
             .collect();
         assert_eq!(walked, keys[3..990]);
-    }
-
-    #[test]
-    fn keys_sort_as_bytes_whatever_their_length() {
-        let mut keys: Vec<Vec<u8>> = vec![vec![], vec![0], vec![0; 15], vec![0; 16], vec![0; 17]];
-        keys.extend([vec![b'a'], vec![b'a', 0], vec![b'a', 0, 1], vec![b'a'; 16], vec![b'a'; 17]]);
-        keys.extend([vec![255; 16], vec![255; 17], b"aaaaaaaaaaaaaaaab".to_vec()]);
-        for one in &keys {
-            for other in &keys {
-                assert_eq!(Place::new(one).cmp(&Place::new(other)), one.cmp(other));
-            }
-        }
     }
 }

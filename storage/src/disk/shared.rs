@@ -7,13 +7,11 @@
 
 use super::DiskOptions;
 use super::generation::{Generation, Tables};
-use super::overlay::Overlay;
+use super::overlay::{NewVersion, Overlay};
 use super::view::Version;
 use crate::error::StorageError;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -107,10 +105,10 @@ impl Shared {
     }
 
     /// Adds a batch and shows it; seals the overlay when it is full and the one before it is gone.
-    pub(super) fn commit(&self, log_index: u64, changes: BTreeMap<Bytes, Option<Bytes>>) {
+    pub(super) fn commit(&self, log_index: u64, changes: impl Iterator<Item = NewVersion>) {
         let progress = self.progress.lock();
         let version = self.version.load();
-        version.active.commit(log_index, changes.into_iter());
+        version.active.commit(log_index, changes);
         if version.active.is_full() && version.sealed.is_none() {
             self.seal(&progress, &version);
         }

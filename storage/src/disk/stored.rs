@@ -80,7 +80,7 @@ mod tests {
         let engine = DiskEngine::open(DiskOptions::new(&state)).unwrap();
         for log_index in 1..=3 {
             let mut txn = engine.write(log_index);
-            txn.put(Bytes::from(format!("{log_index}")), Bytes::from_static(b"v"));
+            txn.put(format!("{log_index}").as_bytes(), Bytes::from_static(b"v"));
             txn.commit();
         }
         assert!(StoredState::open(&state).is_err(), "the engine holds the lock");

@@ -44,8 +44,8 @@ fn commit(engine: &dyn Engine, log_index: u64, changes: &[(&str, Option<&str>)])
     let mut txn = engine.write(log_index);
     for (key, value) in changes {
         match value {
-            Some(value) => txn.put(bytes(key), bytes(value)),
-            None => txn.delete(bytes(key)),
+            Some(value) => txn.put(bytes(key).as_ref(), bytes(value)),
+            None => txn.delete(bytes(key).as_ref()),
         }
     }
     txn.commit();

@@ -5,6 +5,7 @@
 
 use super::generation::{RESERVED, Tables};
 use super::overlay::Overlay;
+use super::rows::KeyHash;
 use crate::error::StorageError;
 use crate::merge::{Changes, merge};
 use crate::txn::{ReadTxn, Rows};
@@ -77,19 +78,59 @@ impl Drop for View {
     }
 }
 
-impl ReadTxn for View {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+impl View {
+    /// [`ReadTxn::get`] for who knows the hash of the key.
+    pub(super) fn get_hashed(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+    ) -> Result<Option<Bytes>, StorageError> {
         let Version { active, sealed, tables } = &*self.version;
-        if let Some(change) = active.get(key, self.log_index) {
+        if let Some(change) = active.get(key, hash, self.log_index) {
             return Ok(change);
         }
-        if let Some(change) = sealed.as_ref().and_then(|sealed| sealed.get(key, self.log_index)) {
+        let sealed = sealed.as_ref();
+        if let Some(change) = sealed.and_then(|sealed| sealed.get(key, hash, self.log_index)) {
             return Ok(change);
         }
         if key >= RESERVED {
             return Ok(None);
         }
         tables.get(key)
+    }
+
+    /// [`ReadTxn::look`] for who knows the hash of the key.
+    pub(super) fn look_hashed(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        show: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), StorageError> {
+        let Version { active, sealed, tables } = &*self.version;
+        let overlays = [Some(active), sealed.as_ref()];
+        if overlays
+            .into_iter()
+            .flatten()
+            .any(|overlay| overlay.look(key, hash, self.log_index, show))
+        {
+            return Ok(());
+        }
+        if key < RESERVED
+            && let Some(value) = tables.get(key)?
+        {
+            show(&value);
+        }
+        Ok(())
+    }
+}
+
+impl ReadTxn for View {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.get_hashed(key, KeyHash::of(key))
+    }
+
+    fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
+        self.look_hashed(key, KeyHash::of(key), show)
     }
 
     fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a> {

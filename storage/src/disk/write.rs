@@ -1,13 +1,16 @@
 //! The batch of one log index: kept apart until it is committed, so that dropping it leaves nothing.
 
 use super::generation::is_storage_key;
+use super::overlay::NewVersion;
+use super::rows::{KeyHash, Rows};
 use super::shared::Shared;
 use super::view::View;
 use crate::error::StorageError;
+use crate::key::StorageKey;
 use crate::merge::{Changes, merge};
-use crate::txn::{ReadTxn, Rows, WriteTxn};
+use crate::txn::{self, ReadTxn, WriteTxn};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::ops::Bound;
 use std::sync::atomic::Ordering::*;
 
@@ -31,7 +34,7 @@ impl Drop for WriteTurn<'_> {
 pub(super) struct Batch<'a> {
     turn: WriteTurn<'a>,
     view: View,
-    changes: BTreeMap<Bytes, Option<Bytes>>,
+    changes: RefCell<Rows<Option<Bytes>>>,
     log_index: u64,
 }
 
@@ -43,26 +46,52 @@ impl<'a> Batch<'a> {
         let turn = turn.expect("checked above");
         let view = View::latest(shared.version.load_full());
         assert!(log_index > view.log_index(), "log indexes of batches only grow");
-        Self { turn, view, changes: BTreeMap::new(), log_index }
+        Self { turn, view, changes: RefCell::new(Rows::with_room_for(0)), log_index }
+    }
+}
+
+impl Batch<'_> {
+    fn change(&mut self, key: &[u8], value: Option<Bytes>) {
+        assert!(is_storage_key(key), "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF");
+        let hash = KeyHash::of(key);
+        let changes = self.changes.get_mut();
+        match changes.get_mut(key, hash) {
+            Some(change) => *change = value,
+            None => changes.insert(StorageKey::from(key), hash, value),
+        }
     }
 }
 
 impl ReadTxn for Batch<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        match self.changes.get(key) {
+        let hash = KeyHash::of(key);
+        match self.changes.borrow().get(key, hash) {
             Some(change) => Ok(change.clone()),
-            None => self.view.get(key),
+            None => self.view.get_hashed(key, hash),
         }
     }
 
-    fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a> {
+    fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
+        let hash = KeyHash::of(key);
+        match self.changes.borrow().get(key, hash) {
+            Some(Some(value)) => show(value),
+            Some(None) => {}
+            None => self.view.look_hashed(key, hash, show)?,
+        }
+        Ok(())
+    }
+
+    fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> txn::Rows<'a> {
         if start >= end {
             return Box::new(std::iter::empty());
         }
-        let bounds = (Bound::Included(start), Bound::Excluded(end));
-        let own = self.changes.range::<[u8], _>(bounds);
-        let own: Changes<'a> = Box::new(own.map(|(key, value)| Ok((key.clone(), value.clone()))));
-        let mut sources = vec![own];
+        // Most batches are never walked: their order is made up when one is.
+        let mut changes = self.changes.borrow_mut();
+        changes.file();
+        let own = changes.from(Bound::Included(start)).take_while(|(key, _)| *key < end);
+        let own = own.map(|(key, value)| Ok((Bytes::copy_from_slice(key), value.clone())));
+        let own: Vec<_> = own.collect();
+        let mut sources: Vec<Changes<'a>> = vec![Box::new(own.into_iter())];
         sources.extend(self.view.changes(start, end));
         merge(sources)
     }
@@ -73,19 +102,18 @@ impl ReadTxn for Batch<'_> {
 }
 
 impl WriteTxn for Batch<'_> {
-    fn put(&mut self, key: Bytes, value: Bytes) {
-        assert!(is_storage_key(&key), "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF");
-        self.changes.insert(key, Some(value));
+    fn put(&mut self, key: &[u8], value: Bytes) {
+        self.change(key, Some(value));
     }
 
-    fn delete(&mut self, key: Bytes) {
-        assert!(is_storage_key(&key), "storage keys are 1 to 65535 bytes, of a shard below 0xFFFF");
-        self.changes.insert(key, None);
+    fn delete(&mut self, key: &[u8]) {
+        self.change(key, None);
     }
 
     fn commit(self: Box<Self>) {
         let Self { turn, view, changes, log_index } = *self;
         drop(view);
-        turn.0.commit(log_index, changes);
+        let changes = changes.into_inner().into_rows();
+        turn.0.commit(log_index, changes.map(|(key, value)| NewVersion::new(key, value)));
     }
 }

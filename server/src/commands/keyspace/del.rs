@@ -36,8 +36,8 @@ pub(super) const UNLINK: CommandSpec = CommandSpec {
 fn del(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let mut removed = 0;
     for key in args.iter().skip(1) {
-        let loaded = ctx.load(key)?;
-        removed += i64::from(ctx.writer.remove(loaded)?);
+        let found = ctx.find(key)?;
+        removed += i64::from(ctx.writer.remove(found)?);
     }
     Ok(Reply::Integer(removed))
 }

@@ -50,7 +50,7 @@ fn mset(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
 fn msetnx(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     check_pairs(args, "msetnx")?;
     for key in args.iter().skip(1).step_by(2) {
-        if ctx.load(key)?.record().is_some() {
+        if ctx.find(key)?.head().is_some() {
             return Ok(Reply::Integer(0));
         }
     }
@@ -61,8 +61,8 @@ fn msetnx(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
 /// Of a key given twice the last value counts.
 fn store_pairs(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Result<(), StorageError> {
     for at in (1..args.len()).step_by(2) {
-        let loaded = ctx.load(args.arg(at))?;
-        ctx.store_string(loaded, args.arg(at + 1), None)?;
+        let found = ctx.find(args.arg(at))?;
+        ctx.store_string(found, args.arg(at + 1), None)?;
     }
     Ok(())
 }

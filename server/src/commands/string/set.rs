@@ -17,6 +17,7 @@ use crate::commands::expire::{TimeForm, store_string_until};
 use crate::commands::numbers::integer;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
 use protocol::{Reply, Request};
+use storage::keyspace::Found;
 
 pub(super) const SET: CommandSpec = CommandSpec {
     name: "set",
@@ -137,35 +138,38 @@ fn set(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
         Some((form, amount)) => Some(form.resolve_positive(amount, ctx.now_ms(), "set")?),
         None => None,
     };
-    let loaded = match options.get {
-        true => ctx.load_string(args.arg(1))?,
-        false => ctx.load(args.arg(1))?,
+    let (found, old_value) = match options.get {
+        true => {
+            let loaded = ctx.load_string(args.arg(1))?;
+            let old_value = loaded.record().map(|record| record.payload.clone());
+            (Found::from(loaded), old_value)
+        }
+        false => (ctx.find(args.arg(1))?, None),
     };
-    let before = loaded.record();
+    let before = found.head();
     let wanted = match options.condition {
         Condition::Always => true,
         Condition::IfMissing => before.is_none(),
         Condition::IfPresent => before.is_some(),
     };
-    let reply = match before {
-        Some(record) if options.get => Reply::Bulk(record.payload.clone()),
-        None if options.get => Reply::Null,
-        _ if wanted => Reply::OK,
-        _ => Reply::Null,
+    let reply = match old_value {
+        Some(old_value) => Reply::Bulk(old_value),
+        None if wanted && !options.get => Reply::OK,
+        None => Reply::Null,
     };
     if wanted {
-        let kept = before.and_then(|record| record.deadline_ms).filter(|_| options.keep_ttl);
-        store_string_until(ctx, loaded, args.arg(2), deadline_ms.or(kept))?;
+        let kept = before.and_then(|head| head.deadline_ms).filter(|_| options.keep_ttl);
+        store_string_until(ctx, found, args.arg(2), deadline_ms.or(kept))?;
     }
     Ok(reply)
 }
 
 fn setnx(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
-    let loaded = ctx.load(args.arg(1))?;
-    if loaded.record().is_some() {
+    let found = ctx.find(args.arg(1))?;
+    if found.head().is_some() {
         return Ok(Reply::Integer(0));
     }
-    ctx.store_string(loaded, args.arg(2), None)?;
+    ctx.store_string(found, args.arg(2), None)?;
     Ok(Reply::Integer(1))
 }
 
@@ -177,8 +181,8 @@ fn set_for(
 ) -> Outcome {
     let amount = integer(args.arg(2))?;
     let deadline_ms = form.resolve_positive(amount, ctx.now_ms(), command)?;
-    let loaded = ctx.load(args.arg(1))?;
-    store_string_until(ctx, loaded, args.arg(3), Some(deadline_ms))?;
+    let found = ctx.find(args.arg(1))?;
+    store_string_until(ctx, found, args.arg(3), Some(deadline_ms))?;
     Ok(Reply::OK)
 }
 

@@ -19,9 +19,9 @@ fn a_batch_is_visible_as_a_whole_after_commit_and_to_itself_before() {
         commit(engine, 1, &[("a", Some("1")), ("b", Some("1"))]);
         let mut txn = engine.write(3);
         assert_eq!(txn.log_index(), 3);
-        txn.put(bytes("a"), bytes("2"));
-        txn.delete(bytes("b"));
-        txn.put(bytes("c"), bytes("2"));
+        txn.put(bytes("a").as_ref(), bytes("2"));
+        txn.delete(bytes("b").as_ref());
+        txn.put(bytes("c").as_ref(), bytes("2"));
         assert_eq!(txn.get(b"a").unwrap(), Some(bytes("2")));
         assert_eq!(txn.get(b"b").unwrap(), None);
         assert_eq!(one_line(&state_of(&*txn)), "a=2 c=2");
@@ -38,8 +38,8 @@ fn a_dropped_batch_leaves_nothing_for_ever() {
     on_each(|engine| {
         put(engine, 1, "a", "1");
         let mut txn = engine.write(5);
-        txn.put(bytes("a"), bytes("lost"));
-        txn.put(bytes("b"), bytes("lost"));
+        txn.put(bytes("a").as_ref(), bytes("lost"));
+        txn.put(bytes("b").as_ref(), bytes("lost"));
         drop(txn);
         assert_eq!(one_line(&state(engine)), "a=1");
         for log_index in 2..9 {
@@ -87,8 +87,8 @@ fn ranges_merge_all_sources_and_respect_their_bounds() {
         commit(engine, 2, &[("b", None), ("c", Some("mid"))]);
         commit(engine, 3, &[("c", None), ("d", Some("new")), ("f", Some("new"))]);
         let mut txn = engine.write(4);
-        txn.put(bytes("b"), bytes("own"));
-        txn.delete(bytes("e"));
+        txn.put(bytes("b").as_ref(), bytes("own"));
+        txn.delete(bytes("e").as_ref());
         let range = |txn: &dyn ReadTxn, start: &str, end: &str| {
             one_line(&txn.rows(start.as_bytes(), end.as_bytes()).map(text).collect())
         };
@@ -195,7 +195,7 @@ fn nothing_becomes_durable_before_the_log_is() {
     let options = DiskOptions { before_durable, ..roomy(dir.path()) };
     let engine = DiskEngine::open(options).unwrap();
     let mut txn = engine.write(1);
-    txn.put(Bytes::from_static(b"a"), Bytes::from_static(b"1"));
+    txn.put(b"a", Bytes::from_static(b"1"));
     txn.commit();
     assert!(engine.flush().is_err());
     assert_eq!(engine.durable_index(), 0);

@@ -223,7 +223,7 @@ fn an_installation_waits_for_no_batch() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let mut txn = engine.write(1);
-    txn.put(bytes("a"), bytes("1"));
+    txn.put(bytes("a").as_ref(), bytes("1"));
     assert!(install_b(&engine).unwrap_err().to_string().contains("batch"));
     txn.commit();
     assert_eq!(one_line(&state(&engine)), "a=1");

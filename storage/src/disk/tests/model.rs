@@ -138,8 +138,8 @@ fn batch<'a>(
     let mut txn = engine.write(log_index);
     for (number, length) in changes {
         match length {
-            Some(length) => txn.put(key(*number), value.repeat(usize::from(*length) / 8).into()),
-            None => txn.delete(key(*number)),
+            Some(length) => txn.put(&key(*number), value.repeat(usize::from(*length) / 8).into()),
+            None => txn.delete(&key(*number)),
         }
     }
     txn

@@ -26,13 +26,13 @@ fn write_twins(engine: &dyn Engine, log_index: u64) {
     engine.wait_for_room().unwrap();
     let mut txn = engine.write(log_index);
     for key in TWINS {
-        txn.put(bytes(key), bytes(&log_index.to_string()));
+        txn.put(bytes(key).as_ref(), bytes(&log_index.to_string()));
     }
     for filler in 0..10 {
         let key = format!("filler{:03}", (log_index * 7 + filler) % 900);
-        txn.put(key.into(), Bytes::from(vec![b'x'; 100]));
+        txn.put(key.as_bytes(), Bytes::from(vec![b'x'; 100]));
     }
-    txn.delete(format!("filler{:03}", log_index % 900).into());
+    txn.delete(format!("filler{:03}", log_index % 900).as_bytes());
     txn.commit();
 }
 
