@@ -63,7 +63,7 @@ fn spread(kept: u32) -> u64 {
 /// Rows with the same prefix.
 enum Group {
     One(RowId),
-    Many(Box<BTreeMap<StorageKey, RowId>>),
+    Many(BTreeMap<StorageKey, RowId>),
 }
 
 /// Rows by key.
@@ -108,7 +108,7 @@ impl<V> Rows<V> {
     pub(super) fn insert(&mut self, key: StorageKey, hash: KeyHash, value: V) {
         debug_assert!(self.find(&key, hash).is_none(), "a key has one row");
         let row = RowId::try_from(self.len()).expect("an overlay holds fewer than 2^32 rows");
-        if row as usize % CHUNK_ROWS == 0 {
+        if (row as usize).is_multiple_of(CHUNK_ROWS) {
             self.chunks.push(Vec::with_capacity(CHUNK_ROWS));
         }
         self.chunks.last_mut().expect("one was just pushed").push((key, value));
@@ -177,7 +177,7 @@ impl<V> Rows<V> {
                 }
                 Group::One(other) => {
                     let both = [(key_of(*other).clone(), *other), (key.clone(), row)];
-                    place.insert(Group::Many(Box::new(BTreeMap::from(both))));
+                    place.insert(Group::Many(BTreeMap::from(both)));
                 }
             },
         }

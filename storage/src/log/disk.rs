@@ -7,12 +7,16 @@
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Name of the lock file inside a log directory. Its content has no meaning.
 const LOCK_NAME: &str = "LOCK";
+
+/// What a file system writes at once. A write that covers part of a block which is not in memory
+/// reads it from the disk first.
+pub(super) const BLOCK_BYTES: usize = 4096;
 
 /// One flat directory.
 pub(crate) trait Disk: Send + Sync {
@@ -25,6 +29,11 @@ pub(crate) trait Disk: Send + Sync {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Creates an empty file, replacing one of that name.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// As `create`, for a file that is filled once and read much later, in pieces of whole
+    /// [`BLOCK_BYTES`]: it passes the page cache by where the file system can do so.
+    fn create_uncached(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.create(name)
+    }
     /// Renames, replacing the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -135,6 +144,17 @@ impl Disk for FsDisk {
         Ok(Arc::new(FsFile(self.options().create(true).truncate(true).open(path)?)))
     }
 
+    fn create_uncached(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.dir.join(name);
+        let cached = self.options().create(true).truncate(true).open(&path)?;
+        let direct = self.options().custom_flags(libc::O_DIRECT).open(&path);
+        Ok(match direct {
+            Ok(direct) => Arc::new(DirectFile { direct, cached: FsFile(cached) }),
+            // A file system in memory, for example, knows no other way.
+            Err(_) => Arc::new(FsFile(cached)),
+        })
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.dir.join(from), self.dir.join(to))
     }
@@ -165,5 +185,55 @@ impl DiskFile for FsFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+/// A file whose writes pass the page cache by, where length, offset and address allow it.
+struct DirectFile {
+    direct: File,
+    cached: FsFile,
+}
+
+impl DiskFile for DirectFile {
+    fn len(&self) -> io::Result<u64> {
+        self.cached.len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.cached.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self.direct.write_all_at(bytes, offset) {
+            // The rules differ between file systems; a part that was written is written again.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.cached.write_all_at(bytes, offset)
+            }
+            written => written,
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.cached.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uncached_files_take_whole_blocks_and_other_lengths() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FsDisk::create(dir.path().to_owned()).unwrap();
+        let file = disk.create_uncached("f").unwrap();
+        let bytes: Vec<u8> = (0..3 * BLOCK_BYTES).map(|at| at as u8).collect();
+        let from = bytes.as_ptr().align_offset(BLOCK_BYTES);
+        let whole = &bytes[from..from + BLOCK_BYTES];
+        file.write_all_at(whole, 0).unwrap();
+        file.write_all_at(&whole[..100], BLOCK_BYTES as u64).unwrap();
+        file.sync_data().unwrap();
+        let read = read_upto(&*disk.open("f").unwrap(), 0, 3 * BLOCK_BYTES).unwrap();
+        assert_eq!(read, [whole, &whole[..100]].concat());
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{BLOCK_BYTES, Disk, DiskFile};
 use super::names;
 
 /// Retired segments kept for reuse.
@@ -164,20 +164,32 @@ pub(super) fn create_filled(
     bytes: u64,
     start: &[u8],
 ) -> io::Result<Arc<dyn DiskFile>> {
-    let file = disk.create(unfinished)?;
-    let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
+    fill(&*disk.create_uncached(unfinished)?, bytes)?;
+    let file = disk.open(unfinished)?;
+    if !start.is_empty() {
+        file.write_all_at(start, 0)?;
+        file.sync_data()?;
+    }
+    disk.rename(unfinished, name)?;
+    disk.sync_dir()?;
+    Ok(file)
+}
+
+/// Writes a file full of zeros, past the page cache if it can: copying them there would cost as
+/// much as the records themselves.
+fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
+    let zeros = vec![0; FILL_BYTES + BLOCK_BYTES];
+    let aligned = zeros.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);
+    let zeros = &zeros[aligned..aligned + FILL_BYTES];
     let mut filled = 0;
     while filled < bytes {
-        let len = (zeros.len() as u64).min(bytes - filled);
-        file.write_all_at(&zeros[..usize::try_from(len).unwrap_or(zeros.len())], filled)?;
-        filled += len;
+        let left = usize::try_from(bytes - filled).unwrap_or(usize::MAX);
+        let piece = &zeros[..left.min(FILL_BYTES)];
+        file.write_all_at(piece, filled)?;
+        filled += piece.len() as u64;
         if filled.is_multiple_of(FILL_SYNC_BYTES) {
             file.sync_data()?;
         }
     }
-    file.write_all_at(start, 0)?;
-    file.sync_data()?;
-    disk.rename(unfinished, name)?;
-    disk.sync_dir()?;
-    Ok(file)
+    file.sync_data()
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SyncPolicy;
-use super::disk::DiskFile;
+use super::disk::{BLOCK_BYTES, DiskFile};
 use super::format::{
     self, Body, HEADER_BYTES, RECORD_BYTES_MIN, SegmentHeader, SegmentKey, ShardSummary,
 };
@@ -290,6 +290,7 @@ impl Writer {
             return Ok(());
         }
         let len = segment.buffer.len() as u64;
+        segment.buffer.resize(segment.buffer.len() + segment.padding(), 0);
         segment.file.write_all_at(&segment.buffer, u64::from(segment.end) - len)?;
         segment.buffer.clear();
         segment.buffer.shrink_to(BUFFER_KEPT_BYTES);
@@ -386,6 +387,15 @@ impl Writer {
 }
 
 impl Current {
+    /// Zeros to write behind the records, up to the end of their last block: it may not be in
+    /// memory, and would be read from the disk if a part of it were written. What comes next begins
+    /// in a block that is in memory.
+    fn padding(&self) -> usize {
+        let end = u64::from(self.end);
+        let block_end = end.next_multiple_of(BLOCK_BYTES as u64);
+        block_end.min(self.capacity).saturating_sub(end) as usize
+    }
+
     fn push(&mut self, shard: u32, body: &Body<'_>) -> Place {
         let (offset, synced) = (self.end, self.synced);
         let on_disk =
