@@ -8,7 +8,7 @@ use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Name of the lock file inside a log directory. Its content has no meaning.
@@ -29,11 +29,6 @@ pub(crate) trait Disk: Send + Sync {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Creates an empty file, replacing one of that name.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
-    /// As `create`, for a file that is filled once and read much later, in pieces of whole
-    /// [`BLOCK_BYTES`]: it passes the page cache by where the file system can do so.
-    fn create_uncached(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.create(name)
-    }
     /// Renames, replacing the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -136,23 +131,18 @@ impl Disk for FsDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(FsFile(self.options().open(self.dir.join(name))?)))
+        let path = self.dir.join(name);
+        let cached = self.options().open(&path)?;
+        Ok(Arc::new(match self.read_only {
+            true => FsFile { cached, direct: None },
+            false => FsFile::new(cached, &path),
+        }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.dir.join(name);
-        Ok(Arc::new(FsFile(self.options().create(true).truncate(true).open(path)?)))
-    }
-
-    fn create_uncached(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let path = self.dir.join(name);
-        let cached = self.options().create(true).truncate(true).open(&path)?;
-        let direct = self.options().custom_flags(libc::O_DIRECT).open(&path);
-        Ok(match direct {
-            Ok(direct) => Arc::new(DirectFile { direct, cached: FsFile(cached) }),
-            // A file system in memory, for example, knows no other way.
-            Err(_) => Arc::new(FsFile(cached)),
-        })
+        let file = self.options().create(true).truncate(true).open(&path)?;
+        Ok(Arc::new(FsFile::new(file, &path)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -168,35 +158,31 @@ impl Disk for FsDisk {
     }
 }
 
-struct FsFile(File);
+/// A file. Whole blocks pass the page cache by on their way to the disk, where that is possible:
+/// nobody reads the log from there soon. Everything else goes through it; the kernel keeps both ways
+/// in step.
+struct FsFile {
+    cached: File,
+    /// None where the file system knows no such way, one in memory for example.
+    direct: Option<File>,
+}
+
+impl FsFile {
+    fn new(cached: File, path: &Path) -> FsFile {
+        let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path);
+        FsFile { cached, direct: direct.ok() }
+    }
+}
+
+fn is_whole_blocks(bytes: &[u8], offset: u64) -> bool {
+    bytes.len().is_multiple_of(BLOCK_BYTES)
+        && offset.is_multiple_of(BLOCK_BYTES as u64)
+        && bytes.as_ptr().align_offset(BLOCK_BYTES) == 0
+}
 
 impl DiskFile for FsFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-}
-
-/// A file whose writes pass the page cache by, where length, offset and address allow it.
-struct DirectFile {
-    direct: File,
-    cached: FsFile,
-}
-
-impl DiskFile for DirectFile {
-    fn len(&self) -> io::Result<u64> {
-        self.cached.len()
+        Ok(self.cached.metadata()?.len())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -204,12 +190,17 @@ impl DiskFile for DirectFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        match self.direct.write_all_at(bytes, offset) {
-            // The rules differ between file systems; a part that was written is written again.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.cached.write_all_at(bytes, offset)
+        match &self.direct {
+            Some(direct) if is_whole_blocks(bytes, offset) => {
+                match direct.write_all_at(bytes, offset) {
+                    // A device of larger blocks. What was written is written again.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                        self.cached.write_all_at(bytes, offset)
+                    }
+                    written => written,
+                }
             }
-            written => written,
+            _ => self.cached.write_all_at(bytes, offset),
         }
     }
 
@@ -223,17 +214,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uncached_files_take_whole_blocks_and_other_lengths() {
+    fn files_take_whole_blocks_and_other_lengths() {
         let dir = tempfile::tempdir().unwrap();
         let disk = FsDisk::create(dir.path().to_owned()).unwrap();
-        let file = disk.create_uncached("f").unwrap();
+        let file = disk.create("f").unwrap();
         let bytes: Vec<u8> = (0..3 * BLOCK_BYTES).map(|at| at as u8).collect();
         let from = bytes.as_ptr().align_offset(BLOCK_BYTES);
         let whole = &bytes[from..from + BLOCK_BYTES];
+        assert!(is_whole_blocks(whole, 0) && !is_whole_blocks(whole, 512));
         file.write_all_at(whole, 0).unwrap();
         file.write_all_at(&whole[..100], BLOCK_BYTES as u64).unwrap();
+        file.write_all_at(whole, BLOCK_BYTES as u64).unwrap();
+        file.write_all_at(&whole[..100], 100).unwrap();
         file.sync_data().unwrap();
         let read = read_upto(&*disk.open("f").unwrap(), 0, 3 * BLOCK_BYTES).unwrap();
-        assert_eq!(read, [whole, &whole[..100]].concat());
+        let expected = [&whole[..100], &whole[..100], &whole[200..], whole].concat();
+        assert!(read == expected);
     }
 }

@@ -164,8 +164,8 @@ pub(super) fn create_filled(
     bytes: u64,
     start: &[u8],
 ) -> io::Result<Arc<dyn DiskFile>> {
-    fill(&*disk.create_uncached(unfinished)?, bytes)?;
-    let file = disk.open(unfinished)?;
+    let file = disk.create(unfinished)?;
+    fill(&*file, bytes)?;
     if !start.is_empty() {
         file.write_all_at(start, 0)?;
         file.sync_data()?;
@@ -175,8 +175,7 @@ pub(super) fn create_filled(
     Ok(file)
 }
 
-/// Writes a file full of zeros, past the page cache if it can: copying them there would cost as
-/// much as the records themselves.
+/// Writes a file full of zeros, in whole blocks from aligned memory.
 fn fill(file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
     let zeros = vec![0; FILL_BYTES + BLOCK_BYTES];
     let aligned = zeros.as_ptr().align_offset(BLOCK_BYTES).min(BLOCK_BYTES);

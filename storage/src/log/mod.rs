@@ -64,6 +64,7 @@
 //! `fdatasync` that overwrites written blocks needs no commit of the file system. A record longer
 //! than a segment makes its segment longer.
 
+mod blocks;
 mod disk;
 mod error;
 mod format;
@@ -93,6 +94,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use blocks::{BlockWriter, Tail};
 use disk::{Disk, FsDisk};
 use format::{HEADER_BYTES, SegmentKey};
 use keeper::Keeper;
@@ -259,6 +261,7 @@ fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer
         end: scan.tail.end,
         synced: scan.tail.end,
         buffer: Vec::new(),
+        tail: Tail::read(&*last.file, scan.tail.end).map_err(LogError::io("read the end"))?,
         next_requested: false,
     };
     let file = |s: &scan::ScannedSegment| {
@@ -286,6 +289,7 @@ fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer
         cache_bytes_max: options.cache_bytes_max,
         segment_bytes: options.segment_bytes,
         segment,
+        blocks: BlockWriter::new(),
         stream,
         extents: scan.segments.into_iter().map(extent).collect::<VecDeque<_>>(),
         purged,

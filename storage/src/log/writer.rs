@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::SyncPolicy;
-use super::disk::{BLOCK_BYTES, DiskFile};
+use super::blocks::{BlockWriter, Tail};
+use super::disk::DiskFile;
 use super::format::{
     self, Body, HEADER_BYTES, RECORD_BYTES_MIN, SegmentHeader, SegmentKey, ShardSummary,
 };
@@ -49,6 +50,7 @@ pub(super) struct Writer {
     /// Length of new segments, in bytes.
     pub(super) segment_bytes: u64,
     pub(super) segment: Current,
+    pub(super) blocks: BlockWriter,
     /// What all records up to here say about each shard.
     pub(super) stream: BTreeMap<u32, ShardSummary>,
     /// Oldest first; the last one is the current segment.
@@ -80,6 +82,8 @@ pub(super) struct Current {
     pub(super) synced: u32,
     /// Records not yet written; they end at `end`.
     pub(super) buffer: Vec<u8>,
+    /// What is written before them, back to the beginning of a block.
+    pub(super) tail: Tail,
     pub(super) next_requested: bool,
 }
 
@@ -271,6 +275,7 @@ impl Writer {
             end: HEADER_BYTES as u32,
             synced: 0,
             buffer,
+            tail: Tail::default(),
             next_requested: false,
         };
         self.segment.push(0, &Body::Checkpoint(self.stream.clone()));
@@ -290,8 +295,8 @@ impl Writer {
             return Ok(());
         }
         let len = segment.buffer.len() as u64;
-        segment.buffer.resize(segment.buffer.len() + segment.padding(), 0);
-        segment.file.write_all_at(&segment.buffer, u64::from(segment.end) - len)?;
+        let place = (u64::from(segment.end) - len, segment.capacity);
+        self.blocks.write(&*segment.file, &mut segment.tail, place, &segment.buffer)?;
         segment.buffer.clear();
         segment.buffer.shrink_to(BUFFER_KEPT_BYTES);
         if let Some(extent) = self.extents.back_mut() {
@@ -387,15 +392,6 @@ impl Writer {
 }
 
 impl Current {
-    /// Zeros to write behind the records, up to the end of their last block: it may not be in
-    /// memory, and would be read from the disk if a part of it were written. What comes next begins
-    /// in a block that is in memory.
-    fn padding(&self) -> usize {
-        let end = u64::from(self.end);
-        let block_end = end.next_multiple_of(BLOCK_BYTES as u64);
-        block_end.min(self.capacity).saturating_sub(end) as usize
-    }
-
     fn push(&mut self, shard: u32, body: &Body<'_>) -> Place {
         let (offset, synced) = (self.end, self.synced);
         let on_disk =
