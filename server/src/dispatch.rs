@@ -129,8 +129,10 @@ impl Pending {
             Kind::Scans => route::scans(server, session, requests, started, outgoing).await?,
             Kind::Writes => {
                 let replies = route::writes(server, session, &requests).await;
+                // They waited together, and leave together.
+                let nanos = crate::clock::monotonic_ns().saturating_sub(started);
                 for (checked, reply) in requests.iter().zip(replies) {
-                    record(server, session, checked, &reply, started);
+                    record_took(server, session, checked, &reply, nanos);
                     outgoing.add(session, &reply);
                 }
             }

@@ -20,8 +20,8 @@ pub mod server;
 pub mod string;
 pub mod transaction;
 
+use rustc_hash::FxHashMap;
 use spec::CommandSpec;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Every command, by chapter. A reader finds each in the folder of that name.
@@ -38,7 +38,7 @@ pub static TABLE: &[&[CommandSpec]] = &[
 /// Longest command name, in bytes.
 const NAME_BYTES_MAX: usize = 32;
 
-static BY_NAME: LazyLock<HashMap<&'static [u8], &'static CommandSpec>> = LazyLock::new(|| {
+static BY_NAME: LazyLock<FxHashMap<&'static [u8], &'static CommandSpec>> = LazyLock::new(|| {
     TABLE.iter().flat_map(|group| group.iter()).map(|spec| (spec.name.as_bytes(), spec)).collect()
 });
 
