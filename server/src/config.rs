@@ -209,8 +209,10 @@ fn check(values: &Values) -> Result<(), String> {
     if min >= max {
         return Err("election-timeout-min-ms must be less than election-timeout-max-ms".into());
     }
-    if min < 2 * values.heartbeat_interval_ms {
-        return Err("election-timeout-min-ms must be at least twice heartbeat-interval-ms".into());
+    if min <= max / 2 + values.heartbeat_interval_ms {
+        // Half of the longest silence is a lease on which nobody asks for votes.
+        let rule = "must be more than half of election-timeout-max-ms plus heartbeat-interval-ms";
+        return Err(format!("election-timeout-min-ms {rule}"));
     }
     if values.peer_listen.is_empty()
         && values.listen_address().1.checked_add(PEER_PORT_OFFSET).is_none()

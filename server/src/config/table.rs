@@ -258,7 +258,7 @@ static CLUSTER: &[Setting] = &[
     .unit("milliseconds"),
     row(
         "heartbeat-interval-ms",
-        "150",
+        "100",
         count(10, 60_000, |v| &mut v.heartbeat_interval_ms),
         "How often a leader shows that it lives.",
     )
@@ -268,13 +268,14 @@ static CLUSTER: &[Setting] = &[
         "election-timeout-min-ms",
         "1000",
         count(20, 600_000, |v| &mut v.election_timeout_min_ms),
-        "Shortest silence after which a follower asks for votes; at least twice the heartbeat.",
+        "Shortest silence after which a follower asks for votes; more than half of the longest and \
+         a heartbeat.",
     )
     .at_start()
     .unit("milliseconds"),
     row(
         "election-timeout-max-ms",
-        "2000",
+        "1600",
         count(21, 600_000, |v| &mut v.election_timeout_max_ms),
         "Longest silence after which a follower asks for votes.",
     )

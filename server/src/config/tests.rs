@@ -91,6 +91,8 @@ fn mistakes_are_named_and_the_nearest_name_is_suggested() {
     );
     let error = error(None, &[], &[("election-timeout-min-ms", "2000")]);
     assert!(error.starts_with("election-timeout-min-ms must be less"), "{error}");
+    let error = self::error(None, &[], &[("election-timeout-min-ms", "900")]);
+    assert!(error.starts_with("election-timeout-min-ms must be more than half"), "{error}");
 }
 
 #[test]

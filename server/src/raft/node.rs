@@ -348,21 +348,31 @@ async fn forward(shared: Arc<Shared>, group: Group) {
     group.finish(outcome);
 }
 
+/// openraft's lease and election timeout. A follower of its asks for votes when a lease *and* an
+/// election timeout have gone by without a sign of the leader, and its lease is as long as its
+/// longest election timeout; our settings name the whole silence, as the Raft paper does.
+fn election_timeouts(min_ms: u64, max_ms: u64) -> (u64, u64) {
+    let lease_ms = max_ms / 2;
+    (min_ms.saturating_sub(lease_ms), lease_ms)
+}
+
 fn raft_config(settings: &Settings) -> openraft::Config {
     let values = settings.load();
+    let (min_ms, max_ms) = (values.election_timeout_min_ms, values.election_timeout_max_ms);
+    let (election_timeout_min, election_timeout_max) = election_timeouts(min_ms, max_ms);
     openraft::Config {
         cluster_name: "kvorum".to_owned(),
         heartbeat_interval: values.heartbeat_interval_ms,
         heartbeat_min_interval: Some(values.heartbeat_interval_ms * 2 / 3),
-        election_timeout_min: values.election_timeout_min_ms,
-        election_timeout_max: values.election_timeout_max_ms,
+        election_timeout_min,
+        election_timeout_max,
         max_payload_entries: 4096,
         max_append_entries: Some(4096),
         api_batch_capacity: 4096,
         api_batch_linger_ms: 0,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
-        quorum_loss_probe_interval: Some(2 * values.election_timeout_max_ms),
+        quorum_loss_probe_interval: Some(2 * max_ms),
         replication_lag_threshold: 1_000_000,
         // Purging is ours alone: by bytes, and never past what is durable (see `duties`).
         max_in_snapshot_log_to_keep: u64::MAX,
