@@ -89,10 +89,10 @@ fn mistakes_are_named_and_the_nearest_name_is_suggested() {
         error(Some("a = \n"), &[], &[]).split(':').take(2).collect::<String>(),
         "configuration file FILE line 1"
     );
-    let error = error(None, &[], &[("election-timeout-min-ms", "2000")]);
-    assert!(error.starts_with("election-timeout-min-ms must be less"), "{error}");
-    let error = self::error(None, &[], &[("election-timeout-min-ms", "900")]);
-    assert!(error.starts_with("election-timeout-min-ms must be more than half"), "{error}");
+    let crossed = error(None, &[], &[("election-timeout-min-ms", "2000")]);
+    assert!(crossed.starts_with("election-timeout-min-ms must be less than"), "{crossed}");
+    let short = error(None, &[], &[("election-timeout-min-ms", "900")]);
+    assert!(short.starts_with("election-timeout-min-ms must be more than half of"), "{short}");
 }
 
 #[test]
