@@ -16,13 +16,16 @@ pub type Row = (Bytes, Bytes);
 /// Rows in ascending order of their storage keys.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<Row, StorageError>> + 'a>;
 
+/// Bytes of a value that [`ReadTxn::look`] shows at least: the head of a record fits.
+pub const LOOK_BYTES_MIN: usize = 24;
+
 /// A consistent read: the state after one log index.
 pub trait ReadTxn {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
 
-    /// Shows the value of `key` to `show` where it lies, if the key is there: cheaper than `get`
-    /// for who wants to know little of it. `show` must not call the store.
+    /// Shows the beginning of the value of `key` to `show`, if the key is there: at least its first
+    /// [`LOOK_BYTES_MIN`] bytes. Cheaper than `get`. `show` must not call the store.
     fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
         if let Some(value) = self.get(key)? {
             show(&value);

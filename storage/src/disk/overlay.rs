@@ -13,6 +13,7 @@ use super::filter::Filter;
 use super::rows::{KeyHash, ROW_OVERHEAD_BYTES, Rows};
 use crate::key::StorageKey;
 use crate::merge::{Change, Changes};
+use crate::txn::LOOK_BYTES_MIN;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::ops::Bound;
@@ -30,28 +31,75 @@ const WALK_ROWS: (usize, usize) = (8, 256);
 /// A row as some log index left it; None: removed.
 type Version = (u64, Option<Bytes>);
 
-/// The versions of one row that somebody may still want.
+/// The versions of one row that somebody may still want. With its key it fills two lines of memory.
 struct Versions {
-    newest: Version,
-    /// Older ones, ascending.
-    older: Vec<Version>,
+    /// Log index of the newest version.
+    changed: u64,
+    newest: Option<Bytes>,
+    /// The first bytes of it: who looks at heads only is spared a visit to cold memory.
+    head: [u8; LOOK_BYTES_MIN],
+    older: Option<Box<Older>>,
 }
 
+/// Older versions, ascending: few rows have any.
+#[derive(Default)]
+struct Older(Vec<Version>);
+
+const _: () = assert!(size_of::<StorageKey>() + size_of::<Versions>() <= 128, "two lines");
+
 impl Versions {
+    fn new(changed: u64, newest: Option<Bytes>) -> Self {
+        Self { changed, head: head(newest.as_deref()), newest, older: None }
+    }
+
     /// The version that a reader at `log_index` sees.
     fn at(&self, log_index: u64) -> Option<&Option<Bytes>> {
-        if self.newest.0 <= log_index {
-            return Some(&self.newest.1);
+        if self.changed <= log_index {
+            return Some(&self.newest);
         }
-        let older = self.older.iter().rev().find(|(changed, _)| *changed <= log_index);
+        let older = self.older.as_ref()?;
+        let older = older.0.iter().rev().find(|(changed, _)| *changed <= log_index);
         older.map(|(_, value)| value)
+    }
+
+    /// The beginning of the value that a reader at `log_index` sees; Some(None): removed.
+    fn head_at(&self, log_index: u64) -> Option<Option<&[u8]>> {
+        if self.changed > log_index {
+            return self.at(log_index).map(|value| value.as_deref());
+        }
+        let newest = self.newest.as_ref();
+        Some(newest.map(|value| &self.head[..value.len().min(LOOK_BYTES_MIN)]))
+    }
+
+    /// Adds a version; the one before is kept for readers, or returned.
+    fn add(&mut self, changed: u64, value: Option<Bytes>, keep: bool) -> Option<Bytes> {
+        self.head = head(value.as_deref());
+        let old = (self.changed, std::mem::replace(&mut self.newest, value));
+        self.changed = changed;
+        if keep {
+            self.older.get_or_insert_default().0.push(old);
+            return None;
+        }
+        old.1
     }
 
     /// Drops what no reader wants any more; returns its memory in bytes.
     fn forget_older(&mut self) -> u64 {
-        let older = std::mem::take(&mut self.older);
-        older.iter().map(|(_, value)| value_bytes(value.as_ref()) + VERSION_OVERHEAD_BYTES).sum()
+        let Some(older) = self.older.take() else { return 0 };
+        let older = older.0.iter();
+        older.map(|(_, value)| value_bytes(value.as_ref()) + VERSION_OVERHEAD_BYTES).sum()
     }
+}
+
+/// The first bytes of a value, followed by zeros where it is shorter.
+fn head(value: Option<&[u8]>) -> [u8; LOOK_BYTES_MIN] {
+    let mut head = [0; LOOK_BYTES_MIN];
+    let value = value.unwrap_or_default();
+    match value.first_chunk() {
+        Some(first) => head = *first,
+        None => head[..value.len()].copy_from_slice(value),
+    }
+    head
 }
 
 /// A change of one row, on its way into the overlay; None: removed.
@@ -141,19 +189,17 @@ impl Overlay {
             added += value_bytes(value.as_ref());
             match rows.get_mut(&key, hash) {
                 Some(versions) => {
-                    let old = std::mem::replace(&mut versions.newest, (log_index, value));
+                    let old = versions.add(log_index, value, is_read);
                     if is_read {
                         added += VERSION_OVERHEAD_BYTES;
-                        versions.older.push(old);
                     } else {
-                        freed += value_bytes(old.1.as_ref()) + versions.forget_older();
+                        freed += value_bytes(old.as_ref()) + versions.forget_older();
                     }
                 }
                 None => {
                     added += key.heap_bytes() as u64 + ROW_OVERHEAD_BYTES;
                     self.keys.add(hash);
-                    let versions = Versions { newest: (log_index, value), older: Vec::new() };
-                    rows.insert(key, hash, versions);
+                    rows.insert(key, hash, Versions::new(log_index, value));
                 }
             }
         }
@@ -171,7 +217,7 @@ impl Overlay {
         self.rows.read().get(key, hash)?.at(log_index).cloned()
     }
 
-    /// As [`Self::get`], but shows the value where it lies; whether it says anything.
+    /// As [`Self::get`], but shows the beginning of the value; whether it says anything.
     pub(super) fn look(
         &self,
         key: &[u8],
@@ -183,11 +229,11 @@ impl Overlay {
             return false;
         }
         let rows = self.rows.read();
-        let Some(version) = rows.get(key, hash).and_then(|row| row.at(log_index)) else {
+        let Some(head) = rows.get(key, hash).and_then(|row| row.head_at(log_index)) else {
             return false;
         };
-        if let Some(value) = version {
-            show(value);
+        if let Some(head) = head {
+            show(head);
         }
         true
     }

@@ -2,14 +2,13 @@
 //!
 //! Nearly every access of the memtable is a search for one key, and nearly every search meets cold
 //! memory. So a search goes by a hash: one word of the index, then the row, which holds its key in
-//! place. Order costs only new rows: they are filed once in a tree under the first 16 bytes of their
+//! place and begins a line. Order costs only new rows: they are filed once in a tree under the first 16 bytes of their
 //! key, which differ almost always (a storage key begins with a hash of the user key, see `key.rs`);
 //! keys that share them lie in a tree of their own.
 //!
 //! Rows are never removed: an overlay is dropped as a whole.
 
 use crate::key::StorageKey;
-use hashbrown::HashTable;
 use std::collections::btree_map::{self, BTreeMap, Entry};
 use std::ops::Bound;
 use xxhash_rust::xxh3::xxh3_64;
@@ -50,14 +49,60 @@ fn prefix(key: &[u8]) -> Prefix {
 /// The number of a row, counted from 0 in the order of arrival.
 type RowId = u32;
 
-struct IndexEntry {
-    hash: u32,
-    row: RowId,
+/// Finds rows by hash: one word for each row, in a table that is searched from the place of the hash
+/// on (linear probing), so that nearly every search touches one line of memory.
+struct Index {
+    /// 0: empty; else the kept hash above the number of the row plus one.
+    words: Vec<u64>,
+    rows: usize,
 }
 
-/// The kept part of a hash spread over 64 bits, of which the index uses both ends.
-fn spread(kept: u32) -> u64 {
-    u64::from(kept).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+impl Index {
+    fn with_room_for(rows: usize) -> Self {
+        let words = (rows.max(8) * 3 / 2).next_power_of_two();
+        Self { words: vec![0; words], rows: 0 }
+    }
+
+    /// Where the search for a kept hash begins.
+    fn start(&self, kept: u32) -> usize {
+        let bits = self.words.len().trailing_zeros();
+        (u64::from(kept).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - bits)) as usize
+    }
+
+    /// The first row of this hash that `is_it`.
+    fn find(&self, hash: KeyHash, is_it: impl Fn(RowId) -> bool) -> Option<RowId> {
+        let kept = hash.kept();
+        let mut at = self.start(kept);
+        loop {
+            let word = self.words[at];
+            if word == 0 {
+                return None;
+            }
+            let row = (word as u32).wrapping_sub(1);
+            if (word >> 32) as u32 == kept && is_it(row) {
+                return Some(row);
+            }
+            at = (at + 1) & (self.words.len() - 1);
+        }
+    }
+
+    fn insert(&mut self, hash: KeyHash, row: RowId) {
+        if (self.rows + 1) * 4 > self.words.len() * 3 {
+            let larger = Self { words: vec![0; 2 * self.words.len()], rows: self.rows };
+            let smaller = std::mem::replace(self, larger);
+            smaller.words.into_iter().filter(|word| *word != 0).for_each(|word| self.put(word));
+        }
+        self.rows += 1;
+        self.put(u64::from(hash.kept()) << 32 | u64::from(row + 1));
+    }
+
+    fn put(&mut self, word: u64) {
+        let mut at = self.start((word >> 32) as u32);
+        while self.words[at] != 0 {
+            at = (at + 1) & (self.words.len() - 1);
+        }
+        self.words[at] = word;
+    }
 }
 
 /// Rows with the same prefix.
@@ -66,10 +111,17 @@ enum Group {
     Many(BTreeMap<StorageKey, RowId>),
 }
 
+/// A row, at the beginning of a line of memory.
+#[repr(align(64))]
+struct Row<V> {
+    key: StorageKey,
+    value: V,
+}
+
 /// Rows by key.
 pub(super) struct Rows<V> {
-    index: HashTable<IndexEntry>,
-    chunks: Vec<Vec<(StorageKey, V)>>,
+    index: Index,
+    chunks: Vec<Vec<Row<V>>>,
     order: BTreeMap<Prefix, Group>,
     /// How many rows, the first ones, have their place in the order.
     filed: usize,
@@ -79,7 +131,7 @@ impl<V> Rows<V> {
     /// No rows, and room in the index for so many.
     pub(super) fn with_room_for(rows: usize) -> Self {
         Self {
-            index: HashTable::with_capacity(rows),
+            index: Index::with_room_for(rows),
             chunks: Vec::new(),
             order: BTreeMap::new(),
             filed: 0,
@@ -88,19 +140,19 @@ impl<V> Rows<V> {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.index.len()
+        self.index.rows
     }
 
     /// The value of `key`, whose hash is `hash`.
     pub(super) fn get(&self, key: &[u8], hash: KeyHash) -> Option<&V> {
         let row = self.find(key, hash)?;
-        Some(&self.row(row).1)
+        Some(&self.row(row).value)
     }
 
     /// As [`Self::get`], to change it.
     pub(super) fn get_mut(&mut self, key: &[u8], hash: KeyHash) -> Option<&mut V> {
         let row = self.find(key, hash)? as usize;
-        Some(&mut self.chunks[row / CHUNK_ROWS][row % CHUNK_ROWS].1)
+        Some(&mut self.chunks[row / CHUNK_ROWS][row % CHUNK_ROWS].value)
     }
 
     /// Adds a row whose key is not there yet. It is found from now on, and walked after
@@ -111,9 +163,8 @@ impl<V> Rows<V> {
         if (row as usize).is_multiple_of(CHUNK_ROWS) {
             self.chunks.push(Vec::with_capacity(CHUNK_ROWS));
         }
-        self.chunks.last_mut().expect("one was just pushed").push((key, value));
-        let entry = IndexEntry { hash: hash.kept(), row };
-        self.index.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
+        self.chunks.last_mut().expect("one was just pushed").push(Row { key, value });
+        self.index.insert(hash, row);
     }
 
     /// Gives rows that were added their places in the order.
@@ -136,36 +187,34 @@ impl<V> Rows<V> {
         };
         let sharing = first.and_then(|first| self.order.get(&first)).into_iter();
         let sharing = sharing.flat_map(move |group| group.rows(start)).map(|row| self.row(row));
-        let sharing = sharing.filter(move |(key, _)| match start {
-            Bound::Included(start) => key.as_slice() >= start,
-            Bound::Excluded(start) => key.as_slice() > start,
+        let sharing = sharing.filter(move |row| match start {
+            Bound::Included(start) => *row.key >= *start,
+            Bound::Excluded(start) => *row.key > *start,
             Bound::Unbounded => true,
         });
         let beyond = (first.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let beyond = self.order.range(beyond);
         let beyond = beyond.flat_map(|(_, group)| group.rows(Bound::Unbounded));
         let rows = sharing.chain(beyond.map(|row| self.row(row)));
-        rows.map(|(key, value)| (key.as_slice(), value))
+        rows.map(|row| (row.key.as_slice(), &row.value))
     }
 
     /// All rows, in the order of their arrival.
     pub(super) fn into_rows(self) -> impl Iterator<Item = (StorageKey, V)> {
-        self.chunks.into_iter().flatten()
+        self.chunks.into_iter().flatten().map(|row| (row.key, row.value))
     }
 
-    fn row(&self, row: RowId) -> &(StorageKey, V) {
+    fn row(&self, row: RowId) -> &Row<V> {
         &self.chunks[row as usize / CHUNK_ROWS][row as usize % CHUNK_ROWS]
     }
 
     fn find(&self, key: &[u8], hash: KeyHash) -> Option<RowId> {
-        let hash = hash.kept();
-        let is_it = |entry: &IndexEntry| entry.hash == hash && *self.row(entry.row).0 == *key;
-        self.index.find(spread(hash), is_it).map(|entry| entry.row)
+        self.index.find(hash, |row| *self.row(row).key == *key)
     }
 
     fn file_row(&mut self, row: RowId) {
         let key_of =
-            |row: RowId| &self.chunks[row as usize / CHUNK_ROWS][row as usize % CHUNK_ROWS].0;
+            |row: RowId| &self.chunks[row as usize / CHUNK_ROWS][row as usize % CHUNK_ROWS].key;
         let key = key_of(row);
         match self.order.entry(prefix(key)) {
             Entry::Vacant(place) => {
