@@ -1,7 +1,7 @@
 //! The layout of a record's value, byte by byte (integers little endian):
 //! `format u8 = 1 | kind u8 | flags u8 | changed_at u64 | [deadline u64] | payload`.
 //!
-//! Flag bit 0: a deadline follows. `changed_at` is the log index of the last change; WATCH compares
+//! Flag bit 0: a deadline follows; bits 1 and 2: the form of a string, see [`StringForm`]. `changed_at` is the log index of the last change; WATCH compares
 //! it. The payload of a string is its bytes.
 
 use crate::error::StorageError;
@@ -9,31 +9,52 @@ use bytes::{Buf, BufMut, Bytes};
 
 const FORMAT: u8 = 1;
 const FLAG_DEADLINE: u8 = 1;
+const FORM_SHIFT: u8 = 1;
+const FORM_BITS: u8 = 0b110;
+
+/// How Redis would represent a string. It follows from how the string came about, not from its
+/// bytes alone, and OBJECT ENCODING shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StringForm {
+    /// What its bytes suggest: set as a whole.
+    #[default]
+    Natural,
+    /// A text even if its bytes are an integer: the result of INCRBYFLOAT.
+    Text,
+    /// Bytes to be changed in place: the result of APPEND or SETRANGE.
+    Raw,
+}
 
 /// What kind of value a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
-    /// A binary-safe string.
-    String,
+    /// A string of bytes.
+    String(StringForm),
 }
 
 impl ValueKind {
+    /// A string that was set as a whole.
+    pub const STRING: ValueKind = ValueKind::String(StringForm::Natural);
+
     /// Redis's name of the type, as TYPE prints it.
     pub fn name(self) -> &'static str {
         match self {
-            ValueKind::String => "string",
+            ValueKind::String(_) => "string",
         }
     }
 
-    fn to_byte(self) -> u8 {
+    /// The byte of the kind, and its bits among the flags.
+    fn to_bytes(self) -> (u8, u8) {
         match self {
-            ValueKind::String => 1,
+            ValueKind::String(form) => (1, (form as u8) << FORM_SHIFT),
         }
     }
 
-    fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(ValueKind::String),
+    fn from_bytes(kind: u8, flags: u8) -> Option<Self> {
+        match (kind, (flags & FORM_BITS) >> FORM_SHIFT) {
+            (1, 0) => Some(ValueKind::STRING),
+            (1, 1) => Some(ValueKind::String(StringForm::Text)),
+            (1, 2) => Some(ValueKind::String(StringForm::Raw)),
             _ => None,
         }
     }
@@ -56,10 +77,10 @@ impl RecordHead {
         let corrupt = || StorageError::corrupt_row("unreadable record", key);
         let Some((head, rest)) = stored.split_first_chunk::<11>() else { return Err(corrupt()) };
         let [format, kind, flags, changed_at @ ..] = *head;
-        if format != FORMAT || flags & !FLAG_DEADLINE != 0 {
+        if format != FORMAT || flags & !(FLAG_DEADLINE | FORM_BITS) != 0 {
             return Err(corrupt());
         }
-        let kind = ValueKind::from_byte(kind).ok_or_else(corrupt)?;
+        let kind = ValueKind::from_bytes(kind, flags).ok_or_else(corrupt)?;
         let changed_at = u64::from_le_bytes(changed_at);
         if flags & FLAG_DEADLINE == 0 {
             return Ok((RecordHead { kind, changed_at, deadline_ms: None }, 11));
@@ -111,8 +132,9 @@ impl Record {
         let payload_bytes: usize = payload.iter().map(|part| part.len()).sum();
         let mut out = Vec::with_capacity(head_bytes + payload_bytes);
         out.put_u8(FORMAT);
-        out.put_u8(kind.to_byte());
-        out.put_u8(if deadline_ms.is_some() { FLAG_DEADLINE } else { 0 });
+        let (kind, form) = kind.to_bytes();
+        out.put_u8(kind);
+        out.put_u8(form | if deadline_ms.is_some() { FLAG_DEADLINE } else { 0 });
         out.put_u64_le(changed_at);
         if let Some(deadline) = deadline_ms {
             out.put_u64_le(deadline);
@@ -138,24 +160,25 @@ mod tests {
 
     #[test]
     fn records_come_apart_as_they_were_put_together() {
-        for deadline_ms in [None, Some(1_700_000_000_000)] {
-            let stored = Record::encode(ValueKind::String, 42, deadline_ms, &[b"ab", b"", b"c"]);
+        let forms = [StringForm::Natural, StringForm::Text, StringForm::Raw].map(ValueKind::String);
+        for (kind, deadline_ms) in forms.into_iter().zip([None, Some(1_700_000_000_000), None]) {
+            let stored = Record::encode(kind, 42, deadline_ms, &[b"ab", b"", b"c"]);
             let record = Record::decode(stored, b"k").unwrap();
-            let expected = Record {
-                kind: ValueKind::String,
-                changed_at: 42,
-                deadline_ms,
-                payload: Bytes::from_static(b"abc"),
-            };
+            let expected =
+                Record { kind, changed_at: 42, deadline_ms, payload: Bytes::from_static(b"abc") };
             assert_eq!(record, expected);
         }
     }
 
     #[test]
     fn foreign_bytes_are_corrupt_and_never_panic() {
-        let stored = Record::encode(ValueKind::String, 42, Some(7), &[]);
+        let stored = Record::encode(ValueKind::STRING, 42, Some(7), &[]);
         for end in 0..stored.len() {
             assert!(Record::decode(stored.slice(..end), b"k").is_err(), "cut at {end}");
+        }
+        for flags in [0b111, 0b1000] {
+            let unknown = [&stored[..2], &[flags], &stored[3..]].concat();
+            assert!(Record::decode(unknown.into(), b"k").is_err(), "flags {flags:b}");
         }
         let other_version = [&[2u8], &stored[1..]].concat();
         assert!(Record::decode(other_version.into(), b"k").is_err());
@@ -163,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_due_at_its_own_millisecond() {
-        let stored = Record::encode(ValueKind::String, 1, Some(1000), &[]);
+        let stored = Record::encode(ValueKind::STRING, 1, Some(1000), &[]);
         let record = Record::decode(stored, b"k").unwrap();
         assert!(!record.is_overdue(999) && record.is_overdue(1000));
     }

@@ -215,7 +215,7 @@ mod tests {
                 let name = format!("{number}-key");
                 let loaded = writer.load(database, user_key(name.as_bytes())).unwrap();
                 let deadline_ms = (number % 2 == 0).then_some(5000);
-                writer.store(loaded, ValueKind::String, &[b"value"], deadline_ms).unwrap();
+                writer.store(loaded, ValueKind::STRING, &[b"value"], deadline_ms).unwrap();
             }
             if flush {
                 writer.flush_database(0).unwrap();
@@ -262,13 +262,13 @@ mod tests {
             "15 keys have a deadline, 14 deadline rows",
         );
         check(|txn| txn.put(&record_key(b"1-key"), Bytes::from_static(b"\x09")), "1-key");
-        let late = Record::encode(ValueKind::String, 99, None, &[b"v"]);
+        let late = Record::encode(ValueKind::STRING, 99, None, &[b"v"]);
         check(|txn| txn.put(&record_key(b"1-key"), late), "changed at 99, the state ends at 3");
     }
 
     #[test]
     fn rows_that_nothing_would_read_are_found() {
-        let record = Record::encode(ValueKind::String, 1, None, &[b"v"]);
+        let record = Record::encode(ValueKind::STRING, 1, None, &[b"v"]);
         let misplaced = key::record(0, KeyspaceId(1), UserKey { slot: 9, bytes: b"k" });
         check(|txn| txn.put(&misplaced, record.clone()), "not at the place of its key");
         check(|txn| txn.put(&key::meta(0, "else"), Bytes::new()), "'else' is unreadable");

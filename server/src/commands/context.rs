@@ -114,7 +114,7 @@ impl WriteContext<'_, '_> {
         value: &[u8],
         deadline_ms: Option<u64>,
     ) -> Result<(), StorageError> {
-        self.writer.store(found, ValueKind::String, &[value], deadline_ms)
+        self.writer.store(found, ValueKind::STRING, &[value], deadline_ms)
     }
 
     /// The time of the entry, in milliseconds since 1970.
@@ -130,7 +130,7 @@ pub fn user_key(key: &[u8]) -> UserKey<'_> {
 
 fn expect_string(record: Option<&Record>) -> Result<(), CommandError> {
     match record.map(|record| record.kind) {
-        None | Some(ValueKind::String) => Ok(()),
+        None | Some(ValueKind::String(_)) => Ok(()),
     }
 }
 

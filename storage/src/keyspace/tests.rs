@@ -25,7 +25,7 @@ fn entry<T>(
 
 fn set(writer: &mut Writer<'_>, database: u8, name: &str, value: &str, deadline_ms: Option<u64>) {
     let loaded = writer.load(database, user_key(name)).unwrap();
-    writer.store(loaded, ValueKind::String, &[value.as_bytes()], deadline_ms).unwrap();
+    writer.store(loaded, ValueKind::STRING, &[value.as_bytes()], deadline_ms).unwrap();
 }
 
 fn counts(engine: &MemoryEngine, database: u8, now_ms: u64) -> (u64, u64) {

@@ -51,7 +51,7 @@ fn apply(engine: &DiskEngine, log_index: u64) {
     let mut writer = Writer::new(&mut *txn, SHARD, 1000);
     let loaded = writer.load(0, key).unwrap();
     let deadline_ms = log_index.is_multiple_of(3).then_some(9000);
-    writer.store(loaded, ValueKind::String, &[&[b'v'; 100]], deadline_ms).unwrap();
+    writer.store(loaded, ValueKind::STRING, &[&[b'v'; 100]], deadline_ms).unwrap();
     writer.settle();
     AppliedState { term: TERM, log_index, now_ms: 1000 }.store(&mut *txn, SHARD);
     txn.commit();

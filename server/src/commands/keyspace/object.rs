@@ -7,16 +7,16 @@
 //! "int"
 //! ```
 //!
-//! Values have one representation here, so what is printed follows from the value alone: it is what
-//! Redis would choose for a SET. (After APPEND or SETRANGE Redis says `raw` for any value, after
-//! INCRBYFLOAT `embstr` for an integer.) Times of access are not recorded: IDLETIME is always 0.
+//! Values have one representation here; what is printed is the one that Redis would have, which
+//! depends on how a value came about. (It survives a restart, where Redis chooses anew.) Times of
+//! access are not recorded, a read being no write here: IDLETIME is always 0.
 
 use crate::commands::context::ReadContext;
 use crate::commands::error::{CommandError, Failure, Outcome};
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
-use storage::value::{Record, ValueKind};
+use storage::value::{Record, StringForm, ValueKind};
 
 pub(super) const OBJECT: CommandSpec = CommandSpec {
     name: "object",
@@ -122,17 +122,19 @@ fn about(
 
 fn encoding(record: &Record) -> &'static str {
     match record.kind {
-        ValueKind::String if parse_i64(&record.payload).is_some() => "int",
-        ValueKind::String if record.payload.len() <= EMBEDDED_BYTES_MAX => "embstr",
-        ValueKind::String => "raw",
+        ValueKind::String(StringForm::Raw) => "raw",
+        ValueKind::String(StringForm::Natural) if parse_i64(&record.payload).is_some() => "int",
+        ValueKind::String(_) if record.payload.len() <= EMBEDDED_BYTES_MAX => "embstr",
+        ValueKind::String(_) => "raw",
     }
 }
 
 fn references(record: &Record) -> i64 {
     match record.kind {
-        ValueKind::String => match parse_i64(&record.payload) {
+        ValueKind::STRING => match parse_i64(&record.payload) {
             Some(0..SHARED_INTEGERS) => i64::from(i32::MAX),
             _ => 1,
         },
+        ValueKind::String(_) => 1,
     }
 }

@@ -13,7 +13,7 @@ use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
 use bytes::Bytes;
 use protocol::{Reply, Request};
-use storage::value::ValueKind;
+use storage::value::{StringForm, ValueKind};
 
 pub(super) const APPEND: CommandSpec = CommandSpec {
     name: "append",
@@ -30,13 +30,13 @@ pub(super) const APPEND: CommandSpec = CommandSpec {
 
 fn append(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let loaded = ctx.load_string(args.arg(1))?;
-    let (before, deadline_ms) = match loaded.record() {
-        Some(record) => (record.payload.clone(), record.deadline_ms),
-        None => (Bytes::new(), None),
+    let (before, deadline_ms, form) = match loaded.record() {
+        Some(record) => (record.payload.clone(), record.deadline_ms, StringForm::Raw),
+        None => (Bytes::new(), None, StringForm::Natural),
     };
     let value = args.arg(2);
     check_length(before.len(), value.len())?;
     let length = before.len() + value.len();
-    ctx.writer.store(loaded, ValueKind::String, &[&before, value], deadline_ms)?;
+    ctx.writer.store(loaded, ValueKind::String(form), &[&before, value], deadline_ms)?;
     Ok(Reply::Integer(length as i64))
 }

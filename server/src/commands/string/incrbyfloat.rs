@@ -14,6 +14,7 @@ use crate::commands::error::{CommandError, Outcome};
 use crate::commands::float80::Float80;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
+use storage::value::{StringForm, ValueKind};
 
 pub(super) const INCRBYFLOAT: CommandSpec = CommandSpec {
     name: "incrbyfloat",
@@ -41,6 +42,7 @@ fn incrbyfloat(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let sum = before.checked_add(float(args.arg(2))?).and_then(Float80::to_text);
     let infinite = || CommandError::text("ERR increment would produce NaN or Infinity");
     let sum = sum.ok_or_else(infinite)?;
-    ctx.store_string(loaded, sum.as_bytes(), deadline_ms)?;
+    let kind = ValueKind::String(StringForm::Text);
+    ctx.writer.store(loaded, kind, &[sum.as_bytes()], deadline_ms)?;
     Ok(Reply::bulk(sum))
 }

@@ -33,7 +33,7 @@ fn mget(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
     for key in args.iter().skip(1) {
         values.push(match ctx.lookup(key)? {
             Some(record) => match record.kind {
-                ValueKind::String => Reply::Bulk(record.payload),
+                ValueKind::String(_) => Reply::Bulk(record.payload),
             },
             None => Reply::Null,
         });

@@ -17,7 +17,7 @@ use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use bytes::Bytes;
 use protocol::{Reply, Request};
 use std::ops::Range;
-use storage::value::ValueKind;
+use storage::value::{StringForm, ValueKind};
 
 pub(super) const GETRANGE: CommandSpec = CommandSpec {
     name: "getrange",
@@ -97,7 +97,7 @@ fn setrange(ctx: &mut WriteContext<'_, '_>, args: &Request) -> Outcome {
     let tail = before.get(offset + value.len()..).unwrap_or_default();
     let parts = [head, &gap, value, tail];
     let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    ctx.writer.store(loaded, ValueKind::String, &parts, deadline_ms)?;
+    ctx.writer.store(loaded, ValueKind::String(StringForm::Raw), &parts, deadline_ms)?;
     Ok(Reply::Integer(length as i64))
 }
 
