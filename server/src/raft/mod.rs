@@ -2,11 +2,13 @@
 //!
 //! In reading order: `types` (the only file with openraft's generics); `log_store` and `applier`
 //! put its log and state machine onto `storage`; `codec`, `reply_codec` and `frame` are the wire
-//! format between peers, `peer_link` and `network` its client side, `peer_server` its server side;
+//! format between peers, `peer_link` and `network` its client side, `peer_server` and `append_stream`
+//! its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
 //! ties them together; `identity`, `bootstrap` and `orders` are about who is a member; `duties` is
 //! what a node does regularly; `view` shows it all as a status.
 
+mod append_stream;
 pub(crate) mod applier;
 mod barrier;
 pub(crate) mod bootstrap;

@@ -5,6 +5,7 @@
 //! appends are answered in order, everything else as it is done.
 
 use crate::limits::{PEER_CONNECTIONS_MAX, PEER_REQUESTS_MAX, PEER_WRITE_BATCH_BYTES};
+use crate::raft::append_stream::{AppendStream, Ending};
 use crate::raft::applier::{SnapshotData, store_index};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
@@ -14,11 +15,11 @@ use crate::raft::node::Node;
 use crate::raft::types::*;
 use crate::state_machine::Entry as StateEntry;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use storage::snapshot::SnapshotSink;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -105,15 +106,6 @@ struct Connection {
     /// The snapshot being received.
     snapshot: Mutex<Option<Incoming>>,
     working: Arc<Semaphore>,
-}
-
-/// One stream of appends: it ends with the first conflict, and the leader then begins another on
-/// the same connection.
-struct AppendStream {
-    requests: mpsc::Sender<(Frame, AppendRequest)>,
-    /// Set before the answer that ends the stream is sent: what comes after that answer belongs to
-    /// the next stream. The channel cannot tell, because openraft goes on holding its other end.
-    ended: Arc<AtomicBool>,
 }
 
 struct Incoming {
@@ -204,16 +196,16 @@ impl Connection {
             let peers = &self.server.node.shared.peers;
             peers.appends_with_entries.fetch_add(1, Ordering::Relaxed);
         }
-        if self.appends.as_ref().is_none_or(|stream| stream.ended.load(Ordering::Acquire)) {
-            let (requests, queue) = mpsc::channel(PEER_REQUESTS_MAX);
-            let ended = Arc::new(AtomicBool::new(false));
+        if self.appends.as_ref().is_none_or(AppendStream::has_ended) {
+            let (stream, requests, ending) = AppendStream::new(PEER_REQUESTS_MAX);
             let (server, answers) = (self.server.clone(), self.answers.clone());
-            crate::tasks::spawn(append_stream(server, answers, queue, ended.clone()));
-            self.appends = Some(AppendStream { requests, ended });
+            crate::tasks::spawn(append_stream(server, answers, requests, ending));
+            self.appends = Some(stream);
         }
-        if let Some(stream) = &self.appends {
-            // A stream that ended meanwhile takes no more: its leader no longer waits either.
-            drop(stream.requests.send((head_of(frame), request)).await);
+        if let Some(stream) = &self.appends
+            && let Err(late) = stream.send(head_of(frame), request).await
+        {
+            self.answer(&late, Err(AFTER_CONFLICT.to_owned())).await;
         }
     }
 
@@ -337,42 +329,34 @@ fn head_of(frame: Frame) -> Frame {
     Frame { payload: Bytes::new(), ..frame }
 }
 
+/// Why requests behind a conflict are refused: nobody looked at them.
+const AFTER_CONFLICT: &str = "an append before it in the stream was in conflict";
+
 /// Runs one append stream; answers go out in the order of the requests.
 async fn append_stream(
     server: PeerServer,
     answers: mpsc::Sender<Frame>,
-    requests: mpsc::Receiver<(Frame, AppendRequest)>,
-    ended: Arc<AtomicBool>,
+    requests: impl Stream<Item = AppendRequest> + Send + 'static,
+    mut ending: Ending,
 ) {
-    let (heads, mut waiting) = mpsc::unbounded_channel();
-    let input = futures_util::stream::unfold(requests, move |mut requests| {
-        let heads = heads.clone();
-        async move {
-            let (head, request) = requests.recv().await?;
-            // The receiver lives as long as the stream below.
-            drop(heads.send(head));
-            Some((request, requests))
-        }
-    });
-    let results = server.node.shared.raft.stream_append(input);
-    futures_util::pin_mut!(results);
+    let mut results = Box::pin(server.node.shared.raft.stream_append(requests));
     while let Some(result) = results.next().await {
-        let Some(head) = waiting.recv().await else { return };
+        let Some(head) = ending.heads.recv().await else { return };
         let (answer, last) = match result {
             Ok(result) => (Ok(result.to_bytes()), result.is_err()),
             Err(fatal) => (Err(fatal.to_string()), true),
         };
-        ended.fetch_or(last, Ordering::AcqRel);
+        if last {
+            ending.end();
+        }
         send(&answers, &server, &head, answer).await;
         if last {
             break;
         }
     }
-    // Requests behind a conflict were not looked at.
-    waiting.close();
-    while let Some(head) = waiting.recv().await {
-        let why = "an append before it in the stream was in conflict".to_owned();
-        send(&answers, &server, &head, Err(why)).await;
+    drop(results);
+    while let Some(head) = ending.heads.recv().await {
+        send(&answers, &server, &head, Err(AFTER_CONFLICT.to_owned())).await;
     }
 }
 
