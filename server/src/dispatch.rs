@@ -11,7 +11,8 @@ mod transaction;
 
 use crate::clients::Client;
 use crate::commands::context::{NodeContext, SessionContext};
-use crate::commands::spec::{CommandSpec, Run};
+use crate::commands::spec::{CommandSpec, Flags, Run};
+use crate::limits::RUN_VALUES_MAX;
 use crate::metrics::CommandOutcome;
 use crate::net::outgoing::Outgoing;
 use crate::server::Server;
@@ -42,7 +43,7 @@ pub(crate) async fn execute(
     requests: impl Iterator<Item = Request>,
     outgoing: &mut Outgoing,
 ) -> io::Result<()> {
-    let mut run = Pending { kind: Kind::Reads, requests: Vec::new(), bytes: 0 };
+    let mut run = Pending { kind: Kind::Reads, requests: Vec::new(), bytes: 0, values: 0 };
     let now_ms = crate::clock::unix_ms();
     for request in requests {
         if session.closing {
@@ -81,8 +82,7 @@ pub(crate) async fn execute(
                     run.finish(server, session, outgoing).await?;
                     run.kind = kind;
                 }
-                run.bytes += checked.request.payload_bytes();
-                run.requests.push(checked);
+                run.add(checked);
             }
             None => {
                 run.finish(server, session, outgoing).await?;
@@ -101,6 +101,8 @@ struct Pending {
     requests: Vec<Checked>,
     /// Of their arguments.
     bytes: usize,
+    /// Writes among them that may answer with a value.
+    values: usize,
 }
 
 /// Requests and bytes of one run at most: it becomes one submission.
@@ -109,7 +111,15 @@ const RUN_BYTES_MAX: usize = 4 << 20;
 
 impl Pending {
     fn is_full(&self) -> bool {
-        self.requests.len() >= RUN_REQUESTS_MAX || self.bytes >= RUN_BYTES_MAX
+        self.requests.len() >= RUN_REQUESTS_MAX
+            || self.bytes >= RUN_BYTES_MAX
+            || self.values >= RUN_VALUES_MAX
+    }
+
+    fn add(&mut self, checked: Checked) {
+        self.bytes += checked.request.payload_bytes();
+        self.values += usize::from(may_return_value(&checked));
+        self.requests.push(checked);
     }
 
     async fn finish(
@@ -122,7 +132,7 @@ impl Pending {
             return Ok(());
         }
         let requests = std::mem::take(&mut self.requests);
-        self.bytes = 0;
+        (self.bytes, self.values) = (0, 0);
         let started = crate::clock::monotonic_ns();
         match self.kind {
             Kind::Reads => route::reads(server, session, &requests, started, outgoing).await?,
@@ -139,6 +149,14 @@ impl Pending {
         }
         outgoing.flush_if_full(session).await
     }
+}
+
+/// Whether the reply of a write may be a whole value: of SET only with the option GET.
+fn may_return_value(checked: &Checked) -> bool {
+    let request = &checked.request;
+    checked.spec.flags.has(Flags::RETURNS_VALUE)
+        && (checked.spec.name != "set"
+            || request.iter().skip(3).any(|option| option.eq_ignore_ascii_case(b"get")))
 }
 
 /// Executes a command that is neither a plain read nor a plain write.

@@ -35,6 +35,13 @@ pub const MULTI_BYTES_MAX: usize = 512 << 20;
 /// Keys under WATCH on one connection.
 pub const WATCHED_KEYS_MAX: usize = 1_000_000;
 
+/// Bytes of the keys under WATCH on one connection: they become part of a log entry.
+pub const WATCHED_BYTES_MAX: usize = 64 << 20;
+
+/// Writes of one connection that may answer with a value each (GETSET, GETDEL, ...) and go into one
+/// log entry: their replies are in memory together until the entry is applied and they are written.
+pub const RUN_VALUES_MAX: usize = 16;
+
 /// Bytes of replies after which a pipeline's answers are written, though more requests wait.
 pub const REPLY_BATCH_BYTES: usize = 1 << 20;
 

@@ -4,6 +4,7 @@ use crate::clients::Client;
 use crate::commands::spec::CommandSpec;
 use protocol::Request;
 use protocol::encode::RespVersion;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,6 +50,46 @@ pub struct Watched {
     pub version: u64,
 }
 
+/// The keys under WATCH on one connection.
+#[derive(Debug, Default)]
+pub struct WatchedKeys {
+    versions: BTreeMap<(u8, Vec<u8>), u64>,
+    bytes: usize,
+}
+
+impl WatchedKeys {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    /// Bytes of the keys.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a key; one that is known keeps the version it was first watched at.
+    pub fn add(&mut self, key: Watched) {
+        let bytes = key.key.len();
+        let known = self.versions.entry((key.database, key.key));
+        if let Entry::Vacant(place) = known {
+            place.insert(key.version);
+            self.bytes += bytes;
+        }
+    }
+
+    /// The keys in order.
+    pub fn into_keys(self) -> Vec<Watched> {
+        let keys = self.versions.into_iter();
+        keys.map(|((database, key), version)| Watched { database, key, version }).collect()
+    }
+}
+
 /// One connection's state.
 #[derive(Debug)]
 pub struct Session {
@@ -63,7 +104,7 @@ pub struct Session {
     /// The open MULTI block.
     pub multi: Option<MultiBlock>,
     /// Keys under WATCH.
-    pub watched: Vec<Watched>,
+    pub watched: WatchedKeys,
     /// READONLY: reads are answered from this node's applied state.
     pub readonly: bool,
     /// CLIENT CAPA redirect: `-REDIRECT` instead of `-MOVED`.
@@ -87,7 +128,7 @@ impl Session {
             version: RespVersion::Resp2,
             authenticated,
             multi: None,
-            watched: Vec::new(),
+            watched: WatchedKeys::default(),
             readonly: false,
             redirect_capable: false,
             reply_mode: ReplyMode::On,
@@ -141,7 +182,23 @@ impl Session {
 
     /// Forgets the watched keys.
     pub fn forget_watched(&mut self) {
-        self.watched.clear();
+        self.watched = WatchedKeys::default();
         self.client.watched_keys.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_watched_twice_keeps_its_first_version_and_is_counted_once() {
+        let mut watched = WatchedKeys::default();
+        let key = |database, version| Watched { database, key: b"key".to_vec(), version };
+        for key in [key(0, 5), key(0, 9), key(1, 7)] {
+            watched.add(key);
+        }
+        assert_eq!((watched.len(), watched.bytes()), (2, 6));
+        assert_eq!(watched.into_keys(), [key(0, 5), key(1, 7)]);
     }
 }

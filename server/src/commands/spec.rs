@@ -208,6 +208,9 @@ impl Flags {
     /// May be called without keys although it takes keys.
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 17);
 
+    /// A write whose reply may be a whole value. Ours: Redis has no such flag, and prints none.
+    pub const RETURNS_VALUE: Flags = Flags(1 << 18);
+
     /// Both sets together.
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

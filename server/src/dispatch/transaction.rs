@@ -4,7 +4,7 @@ use crate::commands::context::{NodeContext, SessionContext, user_key};
 use crate::commands::numbers;
 use crate::commands::spec::Run;
 use crate::dispatch::{Checked, route};
-use crate::limits::WATCHED_KEYS_MAX;
+use crate::limits::{WATCHED_BYTES_MAX, WATCHED_KEYS_MAX};
 use crate::server::Server;
 use crate::session::{MultiBlock, Queued, Session, Watched};
 use crate::state_machine::Operation;
@@ -18,7 +18,9 @@ pub(super) async fn watch(server: &Arc<Server>, session: &mut Session, request: 
     if session.multi.is_some() {
         return Reply::error("ERR WATCH inside MULTI is not allowed");
     }
-    if session.watched.len() + request.len() > WATCHED_KEYS_MAX {
+    if session.watched.len() + request.len() > WATCHED_KEYS_MAX
+        || session.watched.bytes() + request.payload_bytes() > WATCHED_BYTES_MAX
+    {
         return Reply::error("ERR too many keys are watched");
     }
     let view = match route::current_view(server, session).await {
@@ -28,11 +30,8 @@ pub(super) async fn watch(server: &Arc<Server>, session: &mut Session, request: 
     let reader = view.reader();
     for key in request.iter().skip(1) {
         let database = session.database;
-        if session.watched.iter().any(|known| known.database == database && known.key == key) {
-            continue;
-        }
         match reader.version(database, user_key(key)) {
-            Ok(version) => session.watched.push(Watched { database, key: key.to_vec(), version }),
+            Ok(version) => session.watched.add(Watched { database, key: key.to_vec(), version }),
             Err(error) => return Reply::error(format!("IOERR {error}")),
         }
     }
@@ -43,7 +42,7 @@ pub(super) async fn watch(server: &Arc<Server>, session: &mut Session, request: 
 /// EXEC: executes the MULTI block as a whole, or not at all.
 pub(super) async fn exec(server: &Arc<Server>, session: &mut Session) -> Reply {
     let Some(multi) = session.multi.take() else { return Reply::error("ERR EXEC without MULTI") };
-    let watched = std::mem::take(&mut session.watched);
+    let watched = std::mem::take(&mut session.watched).into_keys();
     let reply = if multi.refused {
         Reply::error("EXECABORT Transaction discarded because of previous errors.")
     } else {

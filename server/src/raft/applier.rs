@@ -97,7 +97,7 @@ impl Machine {
     }
 
     /// Applies one entry in one batch.
-    fn apply_entry(&self, entry: &Entry) -> Result<Applied, StorageError> {
+    fn apply_entry(&self, entry: &Entry, keep_replies: bool) -> Result<Applied, StorageError> {
         let log_index = store_index(&entry.log_id);
         let last = self.applied();
         let mut txn = self.engine.write(log_index);
@@ -106,7 +106,7 @@ impl Machine {
         match &entry.payload {
             EntryPayload::Blank => {}
             EntryPayload::Normal(proposal) => {
-                let applied = apply(&mut *txn, self.shard, last.now_ms, &proposal.0)?;
+                let applied = apply(&mut *txn, self.shard, last.now_ms, &proposal.0, keep_replies)?;
                 (outcome, state.now_ms) = applied;
             }
             EntryPayload::Membership(membership) => {
@@ -242,7 +242,7 @@ impl Applier {
     }
 
     /// Applies an entry, on this thread when it is short.
-    async fn apply_one(&self, entry: Entry) -> io::Result<Applied> {
+    async fn apply_one(&self, entry: Entry, keep_replies: bool) -> io::Result<Applied> {
         let bytes = match &entry.payload {
             EntryPayload::Normal(proposal) => proposal.0.len(),
             EntryPayload::Blank | EntryPayload::Membership(_) => 0,
@@ -252,10 +252,11 @@ impl Applier {
             EntryPayload::Blank | EntryPayload::Membership(_) => false,
         };
         if bytes <= APPLY_INLINE_BYTES_MAX && !may_walk {
-            return self.machine.apply_entry(&entry).map_err(io::Error::other);
+            return self.machine.apply_entry(&entry, keep_replies).map_err(io::Error::other);
         }
         let machine = self.machine.clone();
-        let applied = crate::tasks::blocking(move || machine.apply_entry(&entry)).await;
+        let applied =
+            crate::tasks::blocking(move || machine.apply_entry(&entry, keep_replies)).await;
         applied.map_err(io::Error::other)
     }
 }
@@ -283,7 +284,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
             }
             expected = Some(log_index + 1);
             self.wait_for_room().await?;
-            let applied = self.apply_one(entry).await?;
+            let applied = self.apply_one(entry, responder.is_some()).await?;
             if let Some(responder) = responder {
                 responder.send(applied);
             }

@@ -52,7 +52,7 @@ impl AppliedState {
 /// What came of an entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
-    /// One reply for each operation.
+    /// One reply for each operation, unless nobody waits for them.
     pub replies: Vec<Reply>,
     /// Overdue keys removed.
     pub expired: u64,
@@ -63,18 +63,22 @@ pub struct Applied {
 }
 
 /// Applies an entry to the batch. `last_ms` is the time of the state so far; the entry's own time
-/// never moves it back. An error stops the node, and the batch must be dropped.
+/// never moves it back. Only the node whose client waits keeps the replies. An error stops the
+/// node, and the batch must be dropped.
 pub fn apply(
     txn: &mut dyn WriteTxn,
     shard: u16,
     last_ms: u64,
     buffer: &Bytes,
+    keep_replies: bool,
 ) -> Result<(Applied, u64), StorageError> {
     let entry = Entry::decode(buffer).map_err(|error| StorageError::Corrupt(error.to_string()))?;
     let now_ms = entry.header.now_ms.max(last_ms);
     let mut writer = Writer::new(txn, shard, now_ms);
     let mut applied = Applied::default();
-    applied.replies.reserve(entry.operations.len());
+    if keep_replies {
+        applied.replies.reserve(entry.operations.len());
+    }
     let mut run = Runner {
         writer: &mut writer,
         header: entry.header,
@@ -93,7 +97,9 @@ pub fn apply(
                 Reply::Integer(run.writer.reclaim_dropped(*keys_max as usize)? as i64)
             }
         };
-        applied.replies.push(reply);
+        if keep_replies {
+            applied.replies.push(reply);
+        }
     }
     writer.settle();
     applied.earliest_deadline_ms = writer.earliest_deadline_ms();

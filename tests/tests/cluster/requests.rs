@@ -282,3 +282,33 @@ fn forwarded_load_starts_no_elections() {
     // 12,000 writes of some 50 bytes are in the overlay and the log's cache by design.
     assert!(after < before + (32 << 20), "memory grew from {before} to {after}");
 }
+
+/// Writes that answer with large values, many in one pipeline: no node holds all replies at once.
+#[test]
+fn values_in_the_replies_of_writes_are_bounded_on_every_node() {
+    let mut cluster = Cluster::start(3, &[]);
+    let mut client = cluster.leader_client();
+    let value = "x".repeat(2 << 20);
+    assert_eq!(text(&client.call(&["SET", "large", &value]).expect("a reply")), "OK");
+    // In tables each reply is a copy of its own; in memory they would share one.
+    cluster.wait_converged();
+    for node in &cluster.nodes {
+        let taken = node.client().ask("RAFT.SNAPSHOT");
+        assert!(matches!(taken, Reply::Integer(_)), "{taken:?}");
+    }
+    let peaks = |cluster: &Cluster| {
+        let peak = |node: &Node| node.info("memory")["used_memory_peak"].parse::<u64>();
+        let peaks = cluster.nodes.iter().map(|node| peak(node).expect("a figure"));
+        peaks.collect::<Vec<_>>()
+    };
+    let before = peaks(&cluster);
+    let requests = vec![vec!["GETEX", "large", "PERSIST"]; 400];
+    client.send(&requests).expect("sent");
+    for _ in &requests {
+        let Reply::Bulk(bytes) = client.receive().expect("a reply") else { panic!("no value") };
+        assert_eq!(bytes.len(), value.len());
+    }
+    for (before, after) in before.into_iter().zip(peaks(&cluster)) {
+        assert!(after < before + (300 << 20), "memory grew from {before} to {after}");
+    }
+}

@@ -32,7 +32,7 @@ pub(super) const GETDEL: CommandSpec = CommandSpec {
     syntax: "GETDEL key",
     summary: "Returns a string and removes its key.",
     since: "6.2.0",
-    flags: Flags::WRITE.and(Flags::FAST),
+    flags: Flags::WRITE.and(Flags::FAST).and(Flags::RETURNS_VALUE),
     run: Run::Write { check: no_check, apply: getdel },
     ..GET
 };

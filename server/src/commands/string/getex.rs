@@ -28,7 +28,7 @@ pub(super) const GETEX: CommandSpec = CommandSpec {
     group: Group::String,
     since: "6.2.0",
     arity: Arity::AtLeast(2),
-    flags: Flags::WRITE.and(Flags::FAST),
+    flags: Flags::WRITE.and(Flags::FAST).and(Flags::RETURNS_VALUE),
     keys: Keys::at(1),
     run: Run::Write { check: |args| parse(args).map(|_| ()), apply: getex },
     ..CommandSpec::TEMPLATE

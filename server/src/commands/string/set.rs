@@ -27,7 +27,7 @@ pub(super) const SET: CommandSpec = CommandSpec {
     group: Group::String,
     since: "1.0.0",
     arity: Arity::AtLeast(3),
-    flags: Flags::WRITE.and(Flags::DENYOOM),
+    flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::RETURNS_VALUE),
     keys: Keys::at(1),
     run: Run::Write { check: |args| check_times(Options::parse(args)?.expiry, "set"), apply: set },
     ..CommandSpec::TEMPLATE
@@ -47,6 +47,7 @@ pub(super) const SETEX: CommandSpec = CommandSpec {
     name: "setex",
     syntax: "SETEX key seconds value",
     summary: "Sets a key to a string that expires after some seconds.",
+    flags: Flags::WRITE.and(Flags::DENYOOM),
     since: "2.0.0",
     arity: Arity::Exactly(4),
     run: Run::Write {
@@ -72,6 +73,7 @@ pub(super) const GETSET: CommandSpec = CommandSpec {
     name: "getset",
     syntax: "GETSET key value",
     summary: "Sets a key to a string and returns the one before.",
+    flags: SETNX.flags.and(Flags::RETURNS_VALUE),
     run: Run::Write { check: no_check, apply: getset },
     ..SETNX
 };
