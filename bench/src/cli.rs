@@ -27,6 +27,9 @@ const CONNECTIONS_MAX: i64 = 20_000;
 /// Most requests in a round.
 const PIPELINE_MAX: i64 = 4_096;
 
+/// Rates of an open loop, in requests per second.
+const RATE_RANGE: std::ops::RangeInclusive<f64> = 0.01..=10_000_000.0;
+
 /// Load generator for servers that speak the Redis protocol, and comparison of Kvorum with them.
 #[derive(Parser)]
 #[command(name = "kvorum-bench", version)]
@@ -87,6 +90,10 @@ struct LoadArgs {
     /// Seconds to run before counting begins.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     warmup: Duration,
+    /// Send at this rate whatever the server does (open loop): requests per second over all
+    /// connections; latencies count from when a request was due.
+    #[arg(long, value_name = "PER-SECOND", value_parser = rate)]
+    rate: Option<f64>,
     /// Send `WAIT N 1000` after each round; its writes count when N replicas have answered.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     wait: Option<u32>,
@@ -180,6 +187,7 @@ impl LoadArgs {
             )),
             drain: load::DRAIN,
             requests: self.requests,
+            rate: self.rate,
             seed: self.seed,
         };
         plan.workload.check(plan.pipeline).map_err(Failure::new)?;
@@ -284,6 +292,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// Requests per second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if !RATE_RANGE.contains(&rate) {
+        return Err(format!("must be from {} to {}", RATE_RANGE.start(), RATE_RANGE.end()));
+    }
+    Ok(rate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +322,8 @@ mod tests {
         {
             assert!(parse(line).is_err(), "{line}");
         }
+        assert!(parse("--rate 0").is_err() && parse("--rate NaN").is_err());
+        assert_eq!(parse("--rate 1000").unwrap().rate, Some(1_000.0));
         assert!(parse("--value-bytes 16777217").is_err());
         assert!(parse("--value-bytes 1048576 -P 100").is_err());
     }

@@ -1,8 +1,9 @@
-//! One closed-loop connection: send a round, read its replies, send the next.
+//! One connection: send a round, read its replies, send the next when its turn has come.
 //!
-//! Every reply is timed from the moment its round was handed to the kernel to the moment its bytes
-//! were read here, so the queue inside this generator counts as latency. A reply is a success only
-//! when its type is the one the request should get; with WAIT, only when enough replicas answered.
+//! In a closed loop every reply is timed from the moment its round was handed to the kernel, in an
+//! open loop from the moment its round was due, to the moment its bytes were read here; so the queue
+//! inside this generator counts as latency. A reply is a success only when its type is the one the
+//! request should get; with WAIT, only when enough replicas answered.
 //!
 //! Invariants: nothing sent before the window begins is counted, everything sent inside it is, as a
 //! success or as a failure. A request is never sent twice: after a redirect the *next* round goes
@@ -12,17 +13,16 @@
 //! until its replies are taken cannot block the run.
 
 use crate::control::{SlotOwners, redirect_target};
-use crate::load::Plan;
+use crate::load::{Plan, Shared};
+use crate::pacing::Turns;
 use crate::replies::{Reply, ReplyScanner};
 use crate::stats::{Class, Tally};
 use crate::workload::{Expect, RoundEncoder};
 use bytes::BytesMut;
 use protocol::encode_request;
-use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
@@ -34,46 +34,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before a redirect is followed, so that two nodes that name each other are not flooded.
 const REDIRECT_PAUSE: Duration = Duration::from_millis(2);
-
-/// When requests are sent and when their replies count.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    /// Warm-up ends, counting begins.
-    pub(crate) start: Instant,
-    /// No round begins after this.
-    pub(crate) end: Instant,
-    /// Replies that have not arrived by now are counted as unanswered.
-    pub(crate) hard_end: Instant,
-}
-
-/// What the connections of one thread share.
-pub(crate) struct Shared {
-    /// See [`Window`].
-    pub(crate) window: Window,
-    /// Requests that may still begin inside the window; `None` for no limit.
-    pub(crate) requests_left: Cell<Option<u64>>,
-    /// The counts of this thread.
-    pub(crate) tally: RefCell<Tally>,
-}
-
-impl Shared {
-    /// Whether another round may begin.
-    fn open(&self) -> bool {
-        Instant::now() < self.window.end && self.requests_left.get() != Some(0)
-    }
-
-    /// The number of requests in a round that begins at `now`, at most `pipeline`.
-    fn take(&self, pipeline: usize, now: Instant) -> usize {
-        match self.requests_left.get() {
-            Some(left) if now >= self.window.start => {
-                let count = left.min(pipeline as u64);
-                self.requests_left.set(Some(left - count));
-                count as usize
-            }
-            _ => pipeline,
-        }
-    }
-}
 
 /// How far the replies of the current round have come.
 #[derive(Default)]
@@ -135,10 +95,10 @@ impl Progress {
         }
     }
 
-    /// Records the successes of the chunk that was read at `now`.
+    /// Records the successes of the chunk that was read at `now`; latency counts from `began`.
     ///
     /// A write under WAIT is a success only with the reply to WAIT, and takes as long.
-    fn settle(&mut self, sent_at: Instant, now: Instant, waits: bool, tally: &mut Tally) {
+    fn settle(&mut self, began: Instant, now: Instant, waits: bool, tally: &mut Tally) {
         let (reads, writes) = match (waits, self.waited) {
             (true, None) => (std::mem::take(&mut self.reads), 0),
             _ => (std::mem::take(&mut self.reads), std::mem::take(&mut self.writes)),
@@ -146,11 +106,11 @@ impl Progress {
         if !self.counted {
             return;
         }
-        tally.record(Class::Read, now - sent_at, reads, now);
+        tally.record(Class::Read, now.saturating_duration_since(began), reads, now);
         if self.waited == Some(false) {
             tally.wait_failed += writes;
         } else {
-            tally.record(Class::Write, now - sent_at, writes, now);
+            tally.record(Class::Write, now.saturating_duration_since(began), writes, now);
         }
     }
 }
@@ -163,7 +123,8 @@ pub(crate) struct Connection {
     encoder: RoundEncoder,
     scanner: ReplyScanner,
     progress: Progress,
-    sent_at: Instant,
+    /// From when the latencies of the current round count.
+    began: Instant,
     input: Vec<u8>,
 }
 
@@ -182,28 +143,30 @@ impl Connection {
             encoder,
             scanner: ReplyScanner::default(),
             progress: Progress::default(),
-            sent_at: Instant::now(),
+            began: Instant::now(),
             input: vec![0; INPUT_BYTES],
         })
     }
 
-    /// Sends rounds until the window ends, then waits for the last replies.
-    pub(crate) async fn run(mut self, shared: &Shared) {
+    /// Sends a round at each of its `turns`, then waits for the last replies.
+    pub(crate) async fn run(mut self, shared: &Shared, mut turns: Turns) {
         let hard_end = tokio::time::Instant::from_std(shared.window.hard_end);
-        let in_time = tokio::time::timeout_at(hard_end, self.drive(shared)).await;
+        let in_time = tokio::time::timeout_at(hard_end, self.drive(shared, &mut turns)).await;
         if in_time.is_err() {
             self.abandon_round(shared);
+            turns.abandon(shared, self.plan.pipeline);
         }
     }
 
-    async fn drive(&mut self, shared: &Shared) {
-        while shared.open() {
+    async fn drive(&mut self, shared: &Shared, turns: &mut Turns) {
+        while turns.are_left(shared) {
             if self.stream.is_none() {
                 self.reconnect(shared).await;
                 continue;
             }
-            self.encoder.encode(shared.take(self.plan.pipeline, Instant::now()));
-            if self.round(shared).await.is_err() {
+            let due = turns.next(shared).await;
+            self.encoder.encode(shared.take(self.plan.pipeline, due.unwrap_or_else(Instant::now)));
+            if self.round(due, shared).await.is_err() {
                 self.abandon_round(shared);
                 self.stream = None;
                 if self.progress.counted {
@@ -221,9 +184,9 @@ impl Connection {
     }
 
     /// Sends the encoded round and reads all its replies.
-    async fn round(&mut self, shared: &Shared) -> io::Result<()> {
-        self.sent_at = Instant::now();
-        let counted = self.sent_at >= shared.window.start;
+    async fn round(&mut self, due: Option<Instant>, shared: &Shared) -> io::Result<()> {
+        self.began = due.unwrap_or_else(Instant::now);
+        let counted = self.began >= shared.window.start;
         self.progress = Progress { counted, ..Progress::default() };
         self.send(shared).await?;
         while self.progress.answered < self.encoder.expected.len() {
@@ -270,7 +233,7 @@ impl Connection {
         let scanned = scanner.feed(&input[..received], |reply| {
             progress.take(reply, &encoder.expected, wait_replicas, &mut tally);
         });
-        progress.settle(self.sent_at, now, self.plan.wait.is_some(), &mut tally);
+        progress.settle(self.began, now, self.plan.wait.is_some(), &mut tally);
         match scanned {
             Ok(()) if !progress.surplus => Ok(()),
             Ok(()) => Err(io::Error::other("more replies than requests")),

@@ -7,12 +7,15 @@
 //!
 //! Invariant: a run ends by itself: after warm-up, duration and drain, whatever the server does.
 //!
-//! This is a closed loop: a connection that waits sends nothing, so a stalled server is asked less,
-//! and percentiles show what these connections saw, not what clients that keep arriving would see.
+//! Without a rate this is a closed loop: a connection that waits sends nothing, so a stalled server
+//! is asked less, and percentiles show what these connections saw. With a rate it is an open loop:
+//! requests are due at fixed times and their latency counts from then (see [`crate::pacing`]), so
+//! percentiles show what clients that keep arriving would see.
 
-use crate::connection::{Connection, Shared, Window};
+use crate::connection::Connection;
 use crate::control::SlotOwners;
 use crate::error::Failure;
+use crate::pacing::{Pacer, Turns};
 use crate::process::{Sample, Usage, Watched};
 use crate::stats::Tally;
 use crate::workload::{OwnedSlots, RoundEncoder, Verb, Workload, value_pool};
@@ -63,8 +66,47 @@ pub(crate) struct Plan {
     pub(crate) drain: Duration,
     /// Requests after which the window ends early.
     pub(crate) requests: Option<u64>,
+    /// Requests that are due in each second over all connections; a closed loop when `None`.
+    pub(crate) rate: Option<f64>,
     /// Start of all random sequences.
     pub(crate) seed: u64,
+}
+
+/// When requests are sent and when their replies count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The first requests are sent, the warm-up begins.
+    pub(crate) origin: Instant,
+    /// Warm-up ends, counting begins.
+    pub(crate) start: Instant,
+    /// No round begins after this, and none is due.
+    pub(crate) end: Instant,
+    /// Replies that have not arrived by now are counted as unanswered.
+    pub(crate) hard_end: Instant,
+}
+
+/// What the connections of one thread share.
+pub(crate) struct Shared {
+    /// See [`Window`].
+    pub(crate) window: Window,
+    /// Requests that may still begin inside the window; `None` for no limit.
+    pub(crate) requests_left: Cell<Option<u64>>,
+    /// The counts of this thread.
+    pub(crate) tally: RefCell<Tally>,
+}
+
+impl Shared {
+    /// The number of requests in a round that begins at `began`, at most `pipeline`.
+    pub(crate) fn take(&self, pipeline: usize, began: Instant) -> usize {
+        match self.requests_left.get() {
+            Some(left) if began >= self.window.start => {
+                let count = left.min(pipeline as u64);
+                self.requests_left.set(Some(left - count));
+                count as usize
+            }
+            _ => pipeline,
+        }
+    }
 }
 
 /// What a run found.
@@ -104,6 +146,7 @@ pub(crate) fn preload(plan: &Plan) -> Result<(), Failure> {
         warmup: Duration::ZERO,
         duration: PRELOAD_MAX,
         requests: Some(keys),
+        rate: None,
         ..plan.clone()
     };
     let outcome = run_with_keys(&fill, &[], true)?;
@@ -134,9 +177,10 @@ fn run_with_keys(plan: &Plan, watched: &[Watched], in_order: bool) -> Result<Out
             // A worker that ends early drops its sender; its message came before.
             ready.recv().unwrap_or_else(|_| Err(Failure::new("a load thread ended early")))?;
         }
-        let start = Instant::now() + plan.warmup;
+        let origin = Instant::now();
+        let start = origin + plan.warmup;
         let end = start + plan.duration;
-        let window = Window { start, end, hard_end: end + plan.drain };
+        let window = Window { origin, start, end, hard_end: end + plan.drain };
         for (sender, _) in &workers {
             sender.send(window).map_err(|_| Failure::new("a load thread ended early"))?;
         }
@@ -193,26 +237,34 @@ fn worker(
             requests_left: Cell::new(plan.requests.map(|all| share(all, thread, plan.threads))),
             tally: RefCell::new(Tally::new(window.start)),
         };
-        drive_all(connections, shared).await
+        drive_all(plan, thread, connections, shared).await
     })
 }
 
 /// Runs the connections to their end on this thread.
-async fn drive_all(connections: Vec<Connection>, shared: Shared) -> Result<Tally, Failure> {
+async fn drive_all(
+    plan: &Plan,
+    thread: usize,
+    connections: Vec<Connection>,
+    shared: Shared,
+) -> Result<Tally, Failure> {
     let shared = Rc::new(shared);
-    let runs: Vec<_> = connections
-        .into_iter()
-        .map(|connection| {
-            let shared = Rc::clone(&shared);
-            tokio::task::spawn_local(async move { connection.run(&shared).await })
-        })
-        .collect();
+    let pacer = plan.rate.map(|_| Pacer::start()).transpose()?;
+    let mut runs = Vec::new();
+    for (position, connection) in connections.into_iter().enumerate() {
+        let index = thread + position * plan.threads;
+        let turns = Turns::new(plan, index, shared.window.origin, pacer.clone());
+        let shared = Rc::clone(&shared);
+        runs.push(tokio::task::spawn_local(async move { connection.run(&shared, turns).await }));
+    }
     for run in runs {
         run.await.map_err(|error| Failure::new(format!("a connection's task failed: {error}")))?;
     }
-    Rc::try_unwrap(shared)
-        .map(|shared| shared.tally.into_inner())
-        .map_err(|_| Failure::new("a connection outlived its run"))
+    let shared =
+        Rc::try_unwrap(shared).map_err(|_| Failure::new("a connection outlived its run"))?;
+    let mut tally = shared.tally.into_inner();
+    tally.close(Instant::now(), shared.window.end);
+    Ok(tally)
 }
 
 /// Opens this thread's share of the connections, spread over the owners of slots.

@@ -6,7 +6,7 @@
 //!
 //! # How to read the results
 //!
-//! - The loop is *closed*: a connection sends its next round when the last one is answered. When the
+//! - Without `--rate` the loop is *closed*: a connection sends its next round when the last one is answered. When the
 //!   server stalls, less is sent, so a stall of 100 ms is one slow round for each connection and not
 //!   the many requests that would have arrived meanwhile (coordinated omission). Percentiles compare
 //!   servers under equal connections; they do not tell what a fixed rate of arrivals would see. Look
@@ -34,6 +34,7 @@ mod error;
 mod keys;
 mod load;
 mod machine;
+mod pacing;
 mod peers;
 mod process;
 mod replies;

@@ -184,6 +184,7 @@ fn plan(options: &Options, peer: Peer, leader: &Leader, point: Option<Point>) ->
         duration: options.duration,
         drain: DRAIN,
         requests: None,
+        rate: None,
         seed: 1,
     }
 }

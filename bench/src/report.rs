@@ -2,7 +2,7 @@
 
 use crate::load::{Outcome, Plan};
 use crate::process::Usage;
-use crate::stats::{Class, ErrorKind, Latency};
+use crate::stats::{Class, ErrorKind, Latency, Second};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,9 @@ pub(crate) struct LoadReport<'a> {
     latency_of_reads: Option<Latency>,
     latency_of_writes: Option<Latency>,
     longest_gap_ms: f64,
-    per_second: &'a [u64],
+    /// How late the generator was by itself, in an open loop.
+    lag: Option<Latency>,
+    per_second: Vec<Second>,
     misses: u64,
     redirects: u64,
     errors: &'a BTreeMap<String, ErrorKind>,
@@ -42,7 +44,8 @@ impl<'a> LoadReport<'a> {
             latency_of_reads: tally.latency(Class::Read),
             latency_of_writes: tally.latency(Class::Write),
             longest_gap_ms: tally.longest_gap.as_secs_f64() * 1e3,
-            per_second: &tally.per_second,
+            lag: tally.lag(),
+            per_second: tally.seconds(),
             misses: tally.misses,
             redirects: tally.redirects,
             errors: &tally.errors,
@@ -59,7 +62,7 @@ impl fmt::Display for LoadReport<'_> {
         let plan = self.plan;
         writeln!(
             f,
-            "{:?}, {} connections, pipeline {}, {} keys {:?}, values of {} bytes{}{}",
+            "{:?}, {} connections, pipeline {}, {} keys {:?}, values of {} bytes{}{}{}",
             plan.workload.verb,
             plan.connections,
             plan.pipeline,
@@ -68,6 +71,7 @@ impl fmt::Display for LoadReport<'_> {
             plan.workload.value_bytes,
             if plan.resp3 { ", RESP3" } else { "" },
             plan.wait.map(|replicas| format!(", WAIT {replicas}")).unwrap_or_default(),
+            plan.rate.map(|rate| format!(", open loop at {rate}/s")).unwrap_or_default(),
         )?;
         writeln!(
             f,
@@ -89,6 +93,9 @@ impl fmt::Display for LoadReport<'_> {
             if let Some(latency) = latency {
                 write_latency(f, name, latency)?;
             }
+        }
+        if let Some(lag) = &self.lag {
+            write_latency(f, "own lag", lag)?;
         }
         writeln!(f, "longest time without a success {:.1} ms", self.longest_gap_ms)?;
         for usage in self.usage {

@@ -3,6 +3,9 @@
 //! Every successful reply is one record of an HDR histogram, reads and writes apart. What was not a
 //! success is counted by what it was and never enters a histogram or the throughput.
 //!
+//! Beside the histograms of the whole window there is a coarser one for each of its seconds, so that
+//! a stall is seen where it happened.
+//!
 //! Units: latencies are recorded in nanoseconds and reported in microseconds.
 
 use hdrhistogram::Histogram;
@@ -12,6 +15,12 @@ use std::time::{Duration, Instant};
 
 /// Longest latency that is recorded exactly; longer ones count as this one.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
+/// Significant digits of a latency over the whole window, and of one in the series of seconds.
+const DIGITS: u8 = 3;
+const DIGITS_OF_SECOND: u8 = 2;
+/// Where the curve of percentiles is read, as parts of all replies.
+const CURVE: [f64; 15] =
+    [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999, 1.0];
 /// Kinds of error replies that are told apart; further kinds share one line.
 const ERROR_KINDS_MAX: usize = 16;
 /// Longest error text that is kept as the example of its kind, in bytes.
@@ -43,8 +52,10 @@ pub(crate) struct Tally {
     last_success: Instant,
     /// Longest time without any success, on any connection of the thread.
     pub(crate) longest_gap: Duration,
-    /// Successes in each second of the window.
-    pub(crate) per_second: Vec<u64>,
+    /// Latencies in microseconds of what succeeded in each second of the window.
+    seconds: Vec<Histogram<u32>>,
+    /// How late this generator began rounds of an open loop for reasons of its own.
+    lag: Histogram<u64>,
     /// Reads that found no value (successes too).
     pub(crate) misses: u64,
     /// `MOVED` and `REDIRECT` replies.
@@ -68,7 +79,8 @@ impl Tally {
             origin,
             last_success: origin,
             longest_gap: Duration::ZERO,
-            per_second: Vec::new(),
+            seconds: Vec::new(),
+            lag: new_histogram(),
             misses: 0,
             redirects: 0,
             errors: BTreeMap::new(),
@@ -92,10 +104,23 @@ impl Tally {
         self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.last_success));
         self.last_success = self.last_success.max(now);
         let second = now.saturating_duration_since(self.origin).as_secs() as usize;
-        if self.per_second.len() <= second {
-            self.per_second.resize(second + 1, 0);
+        if self.seconds.len() <= second {
+            self.seconds.resize_with(second + 1, new_histogram_of_second);
         }
-        self.per_second[second] += count;
+        self.seconds[second].saturating_record_n(nanoseconds / 1_000, count as u32);
+    }
+
+    /// Records by how much a round was begun too late although its connection was free.
+    pub(crate) fn record_lag(&mut self, lag: Duration) {
+        self.lag.saturating_record(lag.min(LATENCY_MAX).as_nanos() as u64);
+    }
+
+    /// Ends the counting at `now`, for a window that ended at `window_end`: a silence at the end is
+    /// a gap too, as long as there was something to answer.
+    pub(crate) fn close(&mut self, now: Instant, window_end: Instant) {
+        let expected_until = if self.unanswered > 0 { now } else { now.min(window_end) };
+        let silence = expected_until.saturating_duration_since(self.last_success);
+        self.longest_gap = self.longest_gap.max(silence);
     }
 
     /// Counts one error reply under its first word.
@@ -118,12 +143,13 @@ impl Tally {
         self.writes.add(&other.writes).expect("all histograms have the same bounds");
         self.last_success = self.last_success.max(other.last_success);
         self.longest_gap = self.longest_gap.max(other.longest_gap);
-        if self.per_second.len() < other.per_second.len() {
-            self.per_second.resize(other.per_second.len(), 0);
+        if self.seconds.len() < other.seconds.len() {
+            self.seconds.resize_with(other.seconds.len(), new_histogram_of_second);
         }
-        for (mine, theirs) in self.per_second.iter_mut().zip(&other.per_second) {
-            *mine += theirs;
+        for (mine, theirs) in self.seconds.iter_mut().zip(&other.seconds) {
+            mine.add(theirs).expect("all histograms have the same bounds");
         }
+        self.lag.add(&other.lag).expect("all histograms have the same bounds");
         self.misses += other.misses;
         self.redirects += other.redirects;
         for (kind, theirs) in &other.errors {
@@ -167,10 +193,50 @@ impl Tally {
         all.add(&self.writes).expect("all histograms have the same bounds");
         Latency::of(&all)
     }
+
+    /// How late this generator was by itself; `None` in a closed loop.
+    pub(crate) fn lag(&self) -> Option<Latency> {
+        Latency::of(&self.lag)
+    }
+
+    /// The seconds of the window, from its begin to the last success.
+    pub(crate) fn seconds(&self) -> Vec<Second> {
+        self.seconds.iter().map(Second::of).collect()
+    }
+}
+
+fn new_histogram_of_second() -> Histogram<u32> {
+    Histogram::new_with_bounds(1, LATENCY_MAX.as_micros() as u64, DIGITS_OF_SECOND)
+        .expect("the bounds are constants that the histogram accepts")
+}
+
+/// What succeeded in one second; latencies in microseconds, 0 when nothing did.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Second {
+    /// Successes.
+    pub(crate) operations: u64,
+    /// Half of the replies were faster.
+    pub(crate) p50_us: f64,
+    /// 99 % of the replies were at most this slow.
+    pub(crate) p99_us: f64,
+    /// The slowest.
+    pub(crate) max_us: f64,
+}
+
+impl Second {
+    fn of(histogram: &Histogram<u32>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64;
+        Self {
+            operations: histogram.len(),
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            max_us: histogram.max() as f64,
+        }
+    }
 }
 
 fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_MAX.as_nanos() as u64, 3)
+    Histogram::new_with_bounds(1, LATENCY_MAX.as_nanos() as u64, DIGITS)
         .expect("the bounds are constants that the histogram accepts")
 }
 
@@ -193,6 +259,8 @@ pub(crate) struct Latency {
     pub(crate) p9999_us: f64,
     /// The slowest.
     pub(crate) max_us: f64,
+    /// `[part of all replies, latency that this part did not exceed]`, for the plot.
+    pub(crate) curve: Vec<(f64, f64)>,
 }
 
 impl Latency {
@@ -207,6 +275,7 @@ impl Latency {
             p999_us: at(0.999),
             p9999_us: at(0.9999),
             max_us: histogram.max() as f64 / 1_000.0,
+            curve: CURVE.iter().map(|&quantile| (quantile, at(quantile))).collect(),
         })
     }
 }
@@ -261,6 +330,48 @@ mod tests {
     }
 
     #[test]
+    fn each_second_has_its_own_percentiles() {
+        let origin = Instant::now();
+        let mut tally = Tally::new(origin);
+        tally.record(Class::Read, MS, 100, origin + 10 * MS);
+        tally.record(Class::Write, 300 * MS, 100, origin + 2_100 * MS);
+        let seconds = tally.seconds();
+        assert_eq!(seconds.len(), 3);
+        assert!((seconds[0].p50_us - 1_000.0).abs() < 10.0, "{seconds:?}");
+        assert_eq!(seconds[1].operations, 0, "{seconds:?}");
+        assert!((seconds[2].p99_us - 300_000.0).abs() < 3_000.0, "{seconds:?}");
+    }
+
+    #[test]
+    fn the_curve_ends_at_the_slowest_and_never_falls() {
+        let origin = Instant::now();
+        let mut tally = Tally::new(origin);
+        for ms in 1..=1_000 {
+            tally.record(Class::Read, ms * MS, 1, origin + ms * MS);
+        }
+        let latency = tally.latency_of_all().unwrap();
+        assert!(latency.curve.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
+        assert_eq!(latency.curve.last().unwrap().1, latency.max_us);
+        let p90 = latency.curve.iter().find(|(part, _)| *part == 0.9).unwrap().1;
+        assert!((p90 / 900_000.0 - 1.0).abs() < 0.001, "{p90}");
+    }
+
+    #[test]
+    fn a_silence_at_the_end_is_a_gap_while_something_was_due() {
+        let origin = Instant::now();
+        let gap = |unanswered, now_ms: u32| {
+            let mut tally = Tally::new(origin);
+            tally.record(Class::Read, MS, 1, origin + 10 * MS);
+            tally.unanswered = unanswered;
+            tally.close(origin + now_ms * MS, origin + 100 * MS);
+            tally.longest_gap
+        };
+        assert_eq!(gap(0, 50), 40 * MS, "the run ended before its window");
+        assert_eq!(gap(0, 500), 90 * MS);
+        assert_eq!(gap(1, 500), 490 * MS);
+    }
+
+    #[test]
     fn failures_are_no_operations() {
         let mut tally = Tally::new(Instant::now());
         tally.record_error("ERR first example");
@@ -294,7 +405,8 @@ mod tests {
         two.record_error("ERR x");
         one.merge(&two);
         assert_eq!(one.operations(), 15);
-        assert_eq!(one.per_second, [10, 5]);
+        let counts: Vec<u64> = one.seconds().iter().map(|second| second.operations).collect();
+        assert_eq!(counts, [10, 5]);
         assert_eq!(one.errors["ERR"].count, 1);
         assert_eq!(one.elapsed(), 1_500 * MS);
     }

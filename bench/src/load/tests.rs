@@ -8,6 +8,7 @@ use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How the stub behaves.
@@ -21,6 +22,9 @@ struct Stub {
     replicas: u32,
     /// Hangs up in the middle of each connection, after this many requests.
     hang_up_after: Option<usize>,
+    /// Stops answering once, after so many requests on any connection, for a time.
+    pause: Option<(usize, Duration)>,
+    served: Arc<AtomicUsize>,
     /// Reads requests and never answers the measured ones.
     mute: bool,
     /// Names of the commands received.
@@ -54,6 +58,7 @@ impl Stub {
             while let Some((frame, used)) = decode(&received).unwrap() {
                 received.drain(..used);
                 requests += 1;
+                self.pause_when_due();
                 if self.hang_up_after.is_some_and(|limit| requests > limit) {
                     return;
                 }
@@ -62,6 +67,15 @@ impl Stub {
             if stream.write_all(&replies).is_err() {
                 return;
             }
+        }
+    }
+
+    fn pause_when_due(&self) {
+        let served = self.served.fetch_add(1, Ordering::SeqCst);
+        if let Some((after, time)) = self.pause.filter(|&(after, _)| served == after) {
+            let _everybody_waits = self.keys.lock().unwrap();
+            assert_eq!(served, after);
+            std::thread::sleep(time);
         }
     }
 
@@ -120,6 +134,7 @@ fn plan(port: u16, verb: Verb) -> Plan {
         duration: Duration::from_secs(20),
         drain: Duration::from_millis(500),
         requests: Some(1_001),
+        rate: None,
         seed: 1,
     }
 }
@@ -236,6 +251,66 @@ fn a_server_that_does_not_answer_cannot_hold_a_run() {
     let plan = Plan { duration: Duration::from_millis(50), ..plan(port, Verb::Set) };
     let outcome = run(&plan, &[]).unwrap();
     assert_eq!((outcome.tally.operations(), outcome.tally.unanswered), (0, 3 * 4));
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate() {
+    let port = Stub::default().start();
+    let plan = Plan {
+        rate: Some(2_000.0),
+        requests: None,
+        duration: Duration::from_millis(500),
+        ..plan(port, Verb::Set)
+    };
+    let outcome = run(&plan, &[]).unwrap();
+    // 166.7 rounds of 4 on each of three connections, the first of each at once or staggered.
+    assert!((990..=1_010).contains(&outcome.tally.operations()), "{}", outcome.tally.operations());
+    assert!(outcome.tally.lag().unwrap().count > 0);
+    let closed = Plan { rate: None, requests: Some(10), ..plan };
+    assert_eq!(run(&closed, &[]).unwrap().tally.lag(), None);
+}
+
+#[test]
+fn a_stall_is_seen_by_all_requests_that_were_due_meanwhile() {
+    let stall = Duration::from_millis(300);
+    let measure = |rate| {
+        let port = Stub { pause: Some((300, stall)), ..Stub::default() }.start();
+        let plan = Plan {
+            rate,
+            requests: None,
+            connections: 1,
+            pipeline: 1,
+            duration: Duration::from_millis(1_000),
+            ..plan(port, Verb::Set)
+        };
+        run(&plan, &[]).unwrap()
+    };
+    let open = measure(Some(1_000.0));
+    let latency = open.tally.latency_of_all().unwrap();
+    assert!(
+        (995..=1_001).contains(&latency.count),
+        "nothing that was due is left out: {latency:?}"
+    );
+    // 300 of 1000 requests were due in the stall and waited 150 ms in the mean, 45 ms over all.
+    assert!(latency.p90_us > 150_000.0 && latency.mean_us > 40_000.0, "{latency:?}");
+    assert!(open.tally.longest_gap >= stall);
+    let closed = measure(None).tally.latency_of_all().unwrap();
+    assert!(closed.p99_us < 100_000.0, "a closed loop hides it: {closed:?}");
+}
+
+#[test]
+fn what_an_open_loop_could_not_send_is_unanswered() {
+    let port = Stub { mute: true, ..Stub::default() }.start();
+    let plan = Plan {
+        rate: Some(1_200.0),
+        requests: None,
+        duration: Duration::from_millis(500),
+        drain: Duration::from_millis(100),
+        ..plan(port, Verb::Set)
+    };
+    let outcome = run(&plan, &[]).unwrap();
+    assert_eq!((outcome.tally.operations(), outcome.tally.unanswered), (0, 600));
+    assert!(outcome.tally.longest_gap >= Duration::from_millis(600));
 }
 
 #[test]
