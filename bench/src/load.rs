@@ -15,8 +15,9 @@
 use crate::connection::Connection;
 use crate::control::SlotOwners;
 use crate::error::Failure;
+use crate::etcd::{self, EtcdConnection};
 use crate::pacing::{Pacer, Turns};
-use crate::process::{Sample, Usage, Watched};
+use crate::process::{Disk, Sample, Usage, Watch};
 use crate::stats::Tally;
 use crate::workload::{OwnedSlots, RoundEncoder, Verb, Workload, value_pool};
 use serde::Serialize;
@@ -30,13 +31,30 @@ use tokio::task::LocalSet;
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// Connections and requests per round while the key space is filled.
 const PRELOAD_CONNECTIONS: usize = 16;
-const PRELOAD_PIPELINE: usize = 64;
+const PRELOAD_PIPELINE: usize = 128;
 /// Longest that filling the key space may take.
 const PRELOAD_MAX: Duration = Duration::from_secs(3_600);
+
+/// Runs up to this long are shown in short slices, longer ones in long slices.
+const SHORT_RUN: Duration = Duration::from_secs(60);
+const SLICE_OF_SHORT_RUN: Duration = Duration::from_millis(100);
+const SLICE_OF_LONG_RUN: Duration = Duration::from_secs(1);
+
+/// How servers are spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    /// The protocol of Redis.
+    Resp,
+    /// etcd's gRPC API.
+    Etcd,
+}
 
 /// Everything that determines a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Plan {
+    /// What the servers speak.
+    pub(crate) protocol: Protocol,
     /// `host:port` of the server, or of any nodes of the cluster; at least one.
     pub(crate) addresses: Vec<String>,
     /// The requests.
@@ -70,6 +88,13 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<f64>,
     /// Start of all random sequences.
     pub(crate) seed: u64,
+}
+
+impl Plan {
+    /// Length of the slices of time whose latencies are told apart.
+    fn slice(&self) -> Duration {
+        if self.duration <= SHORT_RUN { SLICE_OF_SHORT_RUN } else { SLICE_OF_LONG_RUN }
+    }
 }
 
 /// When requests are sent and when their replies count.
@@ -115,6 +140,8 @@ pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     /// What the watched processes and this one (`client`, last) used inside the window.
     pub(crate) usage: Vec<Usage>,
+    /// Bytes that the watched disk got inside the window, from anybody.
+    pub(crate) disk_written_bytes: Option<u64>,
 }
 
 impl Outcome {
@@ -125,17 +152,20 @@ impl Outcome {
     }
 }
 
-/// Runs `plan` and blocks until it is done; `watched` processes are sampled around the window.
+/// Runs `plan` and blocks until it is done; what is `watch`ed is sampled around the window.
 ///
 /// Errors: no connection, or CLUSTER SLOTS not answered, at the start. Later trouble is counted.
-pub(crate) fn run(plan: &Plan, watched: &[Watched]) -> Result<Outcome, Failure> {
-    run_with_keys(plan, watched, false)
+pub(crate) fn run(plan: &Plan, watch: &Watch) -> Result<Outcome, Failure> {
+    run_with_keys(plan, watch, false)
 }
 
 /// Writes every key of the workload's key space once.
 ///
 /// Errors: as [`run`], and when any write failed.
 pub(crate) fn preload(plan: &Plan) -> Result<(), Failure> {
+    if plan.protocol == Protocol::Etcd {
+        return etcd::preload(plan, &value_pool(&plan.workload, plan.seed));
+    }
     let keys = plan.workload.keys;
     let fill = Plan {
         workload: Workload { verb: Verb::Set, ..plan.workload.clone() },
@@ -149,7 +179,7 @@ pub(crate) fn preload(plan: &Plan) -> Result<(), Failure> {
         rate: None,
         ..plan.clone()
     };
-    let outcome = run_with_keys(&fill, &[], true)?;
+    let outcome = run_with_keys(&fill, &Watch::default(), true)?;
     let (written, failed) = (outcome.tally.operations(), outcome.tally.failures());
     if written < keys || failed > 0 {
         return Err(Failure::new(format!(
@@ -160,7 +190,7 @@ pub(crate) fn preload(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run_with_keys(plan: &Plan, watched: &[Watched], in_order: bool) -> Result<Outcome, Failure> {
+fn run_with_keys(plan: &Plan, watch: &Watch, in_order: bool) -> Result<Outcome, Failure> {
     assert!(plan.threads >= 1 && plan.threads <= plan.connections && plan.pipeline >= 1);
     std::thread::scope(|scope| {
         let (ready_sender, ready) = mpsc::channel();
@@ -187,11 +217,12 @@ fn run_with_keys(plan: &Plan, watched: &[Watched], in_order: bool) -> Result<Out
         std::thread::sleep(plan.warmup);
         let sample = || -> Vec<(&str, Sample)> {
             let own = ("client", std::process::id());
-            let all = watched.iter().map(|process| (process.name.as_str(), process.pid));
+            let all = watch.processes.iter().map(|process| (process.name.as_str(), process.pid));
             all.chain([own]).map(|(name, pid)| (name, Sample::take(pid))).collect()
         };
         let before = sample();
-        let mut tally = Tally::new(start);
+        let disk_before = watch.disk.map(Disk::written_bytes);
+        let mut tally = Tally::new(start, plan.slice());
         for (_, handle) in workers {
             tally.merge(&handle.join().map_err(|_| Failure::new("a load thread failed"))??);
         }
@@ -204,8 +235,25 @@ fn run_with_keys(plan: &Plan, watched: &[Watched], in_order: bool) -> Result<Out
                 Usage::between(name, before, after, operations, elapsed)
             })
             .collect();
-        Ok(Outcome { tally, usage })
+        let disk_after = watch.disk.map(Disk::written_bytes);
+        let written = disk_after.zip(disk_before).map(|(after, before)| after - before);
+        Ok(Outcome { tally, usage, disk_written_bytes: written })
     })
+}
+
+/// A connection of either protocol.
+enum Client {
+    Resp(Box<Connection>),
+    Etcd(Box<EtcdConnection>),
+}
+
+impl Client {
+    async fn run(self, shared: &Shared, turns: Turns) {
+        match self {
+            Client::Resp(connection) => connection.run(shared, turns).await,
+            Client::Etcd(connection) => connection.run(shared, turns).await,
+        }
+    }
 }
 
 /// One thread: connects, says so, and runs its connections in the window it is given.
@@ -235,7 +283,7 @@ fn worker(
         let shared = Shared {
             window,
             requests_left: Cell::new(plan.requests.map(|all| share(all, thread, plan.threads))),
-            tally: RefCell::new(Tally::new(window.start)),
+            tally: RefCell::new(Tally::new(window.start, plan.slice())),
         };
         drive_all(plan, thread, connections, shared).await
     })
@@ -245,7 +293,7 @@ fn worker(
 async fn drive_all(
     plan: &Plan,
     thread: usize,
-    connections: Vec<Connection>,
+    connections: Vec<Client>,
     shared: Shared,
 ) -> Result<Tally, Failure> {
     let shared = Rc::new(shared);
@@ -268,11 +316,7 @@ async fn drive_all(
 }
 
 /// Opens this thread's share of the connections, spread over the owners of slots.
-async fn connect_all(
-    plan: &Plan,
-    thread: usize,
-    in_order: bool,
-) -> Result<Vec<Connection>, Failure> {
+async fn connect_all(plan: &Plan, thread: usize, in_order: bool) -> Result<Vec<Client>, Failure> {
     let targets = targets(plan).await?;
     if in_order && targets.len() > 1 {
         return Err(Failure::new("keys can be loaded in order only where one node owns all slots"));
@@ -285,6 +329,11 @@ async fn connect_all(
     for index in (thread..plan.connections).step_by(plan.threads) {
         let (node, owned) = &targets[index % targets.len()];
         let seed = plan.seed.wrapping_mul(1_000_003).wrapping_add(index as u64);
+        if plan.protocol == Protocol::Etcd {
+            let open = EtcdConnection::open(Rc::clone(&plan), node.clone(), seed, Rc::clone(&pool));
+            connections.push(Client::Etcd(Box::new(open.await?)));
+            continue;
+        }
         let mut encoder = RoundEncoder::new(
             Rc::clone(&workload),
             seed,
@@ -296,7 +345,7 @@ async fn connect_all(
         let connection = Connection::open(Rc::clone(&plan), node.clone(), encoder)
             .await
             .map_err(|error| Failure::new(format!("cannot use {node}: {error}")))?;
-        connections.push(connection);
+        connections.push(Client::Resp(Box::new(connection)));
     }
     Ok(connections)
 }

@@ -28,13 +28,28 @@ pub(crate) struct Machine {
     pub(crate) kvorum: String,
     /// What `redis-server --version` says.
     pub(crate) redis: String,
+    /// What `etcd --version` says.
+    pub(crate) etcd: String,
+    /// The command line of this run.
+    pub(crate) command: String,
     /// The commit that is checked out in the current directory.
     pub(crate) commit: String,
 }
 
+/// The servers that take part; `None` for those that do not.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Binaries<'a> {
+    /// Kvorum's binary.
+    pub(crate) kvorum: Option<&'a Path>,
+    /// Redis's binary.
+    pub(crate) redis: Option<&'a Path>,
+    /// etcd's binary.
+    pub(crate) etcd: Option<&'a Path>,
+}
+
 impl Machine {
     /// Looks around; `data` is the directory of the data.
-    pub(crate) fn describe(data: &Path, kvorum: Option<&Path>, redis: Option<&Path>) -> Self {
+    pub(crate) fn describe(data: &Path, binaries: Binaries<'_>) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let version = |binary: Option<&Path>| {
             binary.map(|binary| first_line(binary, &["--version"])).unwrap_or_default()
@@ -52,10 +67,30 @@ impl Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             filesystem: filesystem_of(&read("/proc/mounts"), data),
             load_average: read("/proc/loadavg").trim().to_owned(),
-            kvorum: version(kvorum),
-            redis: version(redis),
+            kvorum: version(binaries.kvorum),
+            redis: version(binaries.redis),
+            etcd: version(binaries.etcd),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
             commit: first_line(Path::new("git"), &["rev-parse", "--short", "HEAD"]),
         }
+    }
+
+    /// Two lines: where and when, and which versions.
+    pub(crate) fn heading(&self) -> String {
+        let versions = [&self.kvorum, &self.redis, &self.etcd];
+        let versions: Vec<&str> =
+            versions.into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        format!(
+            "{}: {} x {}, {} MiB, Linux {}, {}\n{} (commit {})",
+            self.date,
+            self.cores,
+            self.processor,
+            self.memory_bytes >> 20,
+            self.kernel,
+            self.filesystem,
+            versions.join("; "),
+            self.commit
+        )
     }
 
     /// Reasons to doubt the figures.
@@ -183,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_memory_disk_and_a_busy_machine_are_reported() {
-        let mut machine = Machine::describe(Path::new("/"), None, None);
+        let mut machine = Machine::describe(Path::new("/"), Binaries::default());
         machine.cores = 2;
         (machine.filesystem, machine.load_average) = ("tmpfs".to_owned(), "3.10 1 1".to_owned());
         assert_eq!(machine.warnings().len(), 2);

@@ -26,16 +26,20 @@
     reason = "a command line tool talks on its terminal"
 )]
 
+mod chart;
 mod cli;
 mod comparison;
 mod connection;
 mod control;
 mod error;
+mod etcd;
+mod goals;
 mod keys;
 mod load;
 mod machine;
 mod pacing;
 mod peers;
+mod point;
 mod process;
 mod replies;
 mod report;

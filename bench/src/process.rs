@@ -1,10 +1,18 @@
-//! What a process has used so far, as Linux tells it in `/proc`: CPU time, memory, bytes written.
+//! What a process has used so far, as Linux tells it in `/proc`: CPU time, memory, bytes written; and
+//! what has been written to a disk by anybody.
+//!
+//! `write_bytes` of a process counts whole folios of the page cache when they become dirty. A small
+//! write into a file whose pages are cached in large folios counts as up to a mebibyte or two, though
+//! the disk gets only the blocks that changed. What the disk got is in `/proc/diskstats`, for all
+//! processes together; while one peer is measured at a time that is its own.
 //!
 //! CPU time comes in ticks of 10 ms, so figures of windows below a second are coarse. The time that
 //! the kernel spends on loopback packets is charged to whichever side it interrupts.
 
 use serde::Serialize;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Length of a tick in `/proc/PID/stat`: `USER_HZ` is 100 on every Linux that Rust supports.
@@ -19,6 +27,55 @@ pub(crate) struct Watched {
     pub(crate) pid: u32,
 }
 
+/// What is watched during a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watch {
+    /// The servers, the leader first.
+    pub(crate) processes: Vec<Watched>,
+    /// The disk that holds their data.
+    pub(crate) disk: Option<Disk>,
+}
+
+/// A block device, by its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    major: u64,
+    minor: u64,
+}
+
+impl Disk {
+    /// The device that holds `directory`; `None` where it is on none.
+    pub(crate) fn of(directory: &Path) -> Option<Self> {
+        let device = fs::metadata(directory).ok()?.dev();
+        let disk = Self::from_number(device);
+        disk.written_in(&fs::read_to_string("/proc/diskstats").ok()?).map(|_| disk)
+    }
+
+    /// As glibc's `gnu_dev_major` and `gnu_dev_minor` split it.
+    fn from_number(device: u64) -> Self {
+        Self {
+            major: (device >> 8) & 0xfff | (device >> 32) & !0xfff,
+            minor: device & 0xff | (device >> 12) & !0xff & 0xffff_ffff,
+        }
+    }
+
+    /// Bytes written to it since it exists; 0 where `/proc` does not tell.
+    pub(crate) fn written_bytes(self) -> u64 {
+        let stats = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+        self.written_in(&stats).unwrap_or_default()
+    }
+
+    /// Field 10 of the line of the device, in sectors of 512 bytes whatever the device has.
+    fn written_in(self, diskstats: &str) -> Option<u64> {
+        diskstats.lines().find_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let numbers: [u64; 2] = [fields.next()?.parse().ok()?, fields.next()?.parse().ok()?];
+            let sectors: u64 = fields.nth(7)?.parse().ok()?;
+            (numbers == [self.major, self.minor]).then_some(sectors * 512)
+        })
+    }
+}
+
 /// Totals of one process at one moment; zero where `/proc` does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -28,6 +85,11 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
+    }
+
     /// Reads the totals of `pid` now.
     pub(crate) fn take(pid: u32) -> Self {
         let read =
@@ -51,7 +113,7 @@ pub(crate) struct Usage {
     pub(crate) cpu_percent: f64,
     /// Resident memory at the end, in bytes.
     pub(crate) resident_bytes: u64,
-    /// Bytes sent to block devices.
+    /// Bytes of pages made dirty, by whole folios: an upper bound of what the disk got.
     pub(crate) written_bytes: u64,
 }
 
@@ -105,6 +167,17 @@ mod tests {
     fn this_process_uses_memory() {
         let sample = Sample::take(std::process::id());
         assert!(sample.resident_bytes > 0);
+    }
+
+    #[test]
+    fn bytes_of_a_disk_are_found_by_its_numbers() {
+        let stats =
+            "   8       0 sda 1 0 8 0 5 0 40 0 0 0 0\n 254       1 vda1 1 0 8 0 5 0 48 0 0 0 0\n";
+        assert_eq!(Disk { major: 8, minor: 0 }.written_in(stats), Some(40 * 512));
+        assert_eq!(Disk { major: 254, minor: 1 }.written_in(stats), Some(48 * 512));
+        assert_eq!(Disk { major: 9, minor: 0 }.written_in(stats), None);
+        assert_eq!(Disk::from_number(0xfe01), Disk { major: 254, minor: 1 });
+        assert_eq!(Disk::from_number(0x0010_0801), Disk { major: 8, minor: 0x101 });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::load::{Outcome, Plan};
 use crate::process::Usage;
-use crate::stats::{Class, ErrorKind, Latency, Second};
+use crate::stats::{Class, ErrorKind, Latency, Series};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +21,7 @@ pub(crate) struct LoadReport<'a> {
     longest_gap_ms: f64,
     /// How late the generator was by itself, in an open loop.
     lag: Option<Latency>,
-    per_second: Vec<Second>,
+    series: Series,
     misses: u64,
     redirects: u64,
     errors: &'a BTreeMap<String, ErrorKind>,
@@ -45,7 +45,7 @@ impl<'a> LoadReport<'a> {
             latency_of_writes: tally.latency(Class::Write),
             longest_gap_ms: tally.longest_gap.as_secs_f64() * 1e3,
             lag: tally.lag(),
-            per_second: tally.seconds(),
+            series: tally.series(),
             misses: tally.misses,
             redirects: tally.redirects,
             errors: &tally.errors,

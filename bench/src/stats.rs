@@ -3,8 +3,8 @@
 //! Every successful reply is one record of an HDR histogram, reads and writes apart. What was not a
 //! success is counted by what it was and never enters a histogram or the throughput.
 //!
-//! Beside the histograms of the whole window there is a coarser one for each of its seconds, so that
-//! a stall is seen where it happened.
+//! Beside the histograms of the whole window there is a coarser one for each slice of its time, so
+//! that a stall is seen where it happened.
 //!
 //! Units: latencies are recorded in nanoseconds and reported in microseconds.
 
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 /// Longest latency that is recorded exactly; longer ones count as this one.
 const LATENCY_MAX: Duration = Duration::from_secs(600);
-/// Significant digits of a latency over the whole window, and of one in the series of seconds.
+/// Significant digits of a latency over the whole window, and of one in the series of slices.
 const DIGITS: u8 = 3;
-const DIGITS_OF_SECOND: u8 = 2;
+const DIGITS_OF_SLICE: u8 = 2;
 /// Where the curve of percentiles is read, as parts of all replies.
 const CURVE: [f64; 15] =
     [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999, 1.0];
@@ -52,8 +52,10 @@ pub(crate) struct Tally {
     last_success: Instant,
     /// Longest time without any success, on any connection of the thread.
     pub(crate) longest_gap: Duration,
-    /// Latencies in microseconds of what succeeded in each second of the window.
-    seconds: Vec<Histogram<u32>>,
+    /// Latencies in microseconds of what succeeded in each slice of the window.
+    slices: Vec<Histogram<u32>>,
+    /// Length of a slice.
+    slice: Duration,
     /// How late this generator began rounds of an open loop for reasons of its own.
     lag: Histogram<u64>,
     /// Reads that found no value (successes too).
@@ -71,15 +73,17 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// An empty tally for a window that begins at `origin`.
-    pub(crate) fn new(origin: Instant) -> Self {
+    /// An empty tally for a window that begins at `origin` and is cut into slices.
+    pub(crate) fn new(origin: Instant, slice: Duration) -> Self {
+        assert!(slice > Duration::ZERO);
         Self {
             reads: new_histogram(),
             writes: new_histogram(),
             origin,
             last_success: origin,
             longest_gap: Duration::ZERO,
-            seconds: Vec::new(),
+            slices: Vec::new(),
+            slice,
             lag: new_histogram(),
             misses: 0,
             redirects: 0,
@@ -103,11 +107,12 @@ impl Tally {
         histogram.saturating_record_n(nanoseconds, count);
         self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.last_success));
         self.last_success = self.last_success.max(now);
-        let second = now.saturating_duration_since(self.origin).as_secs() as usize;
-        if self.seconds.len() <= second {
-            self.seconds.resize_with(second + 1, new_histogram_of_second);
+        let since_origin = now.saturating_duration_since(self.origin);
+        let slice = (since_origin.as_nanos() / self.slice.as_nanos()) as usize;
+        if self.slices.len() <= slice {
+            self.slices.resize_with(slice + 1, new_histogram_of_slice);
         }
-        self.seconds[second].saturating_record_n(nanoseconds / 1_000, count as u32);
+        self.slices[slice].saturating_record_n(nanoseconds / 1_000, count as u32);
     }
 
     /// Records by how much a round was begun too late although its connection was free.
@@ -143,10 +148,10 @@ impl Tally {
         self.writes.add(&other.writes).expect("all histograms have the same bounds");
         self.last_success = self.last_success.max(other.last_success);
         self.longest_gap = self.longest_gap.max(other.longest_gap);
-        if self.seconds.len() < other.seconds.len() {
-            self.seconds.resize_with(other.seconds.len(), new_histogram_of_second);
+        if self.slices.len() < other.slices.len() {
+            self.slices.resize_with(other.slices.len(), new_histogram_of_slice);
         }
-        for (mine, theirs) in self.seconds.iter_mut().zip(&other.seconds) {
+        for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {
             mine.add(theirs).expect("all histograms have the same bounds");
         }
         self.lag.add(&other.lag).expect("all histograms have the same bounds");
@@ -199,20 +204,32 @@ impl Tally {
         Latency::of(&self.lag)
     }
 
-    /// The seconds of the window, from its begin to the last success.
-    pub(crate) fn seconds(&self) -> Vec<Second> {
-        self.seconds.iter().map(Second::of).collect()
+    /// The window in slices, from its begin to the last success.
+    pub(crate) fn series(&self) -> Series {
+        Series {
+            slice_s: self.slice.as_secs_f64(),
+            slices: self.slices.iter().map(Slice::of).collect(),
+        }
     }
 }
 
-fn new_histogram_of_second() -> Histogram<u32> {
-    Histogram::new_with_bounds(1, LATENCY_MAX.as_micros() as u64, DIGITS_OF_SECOND)
+fn new_histogram_of_slice() -> Histogram<u32> {
+    Histogram::new_with_bounds(1, LATENCY_MAX.as_micros() as u64, DIGITS_OF_SLICE)
         .expect("the bounds are constants that the histogram accepts")
 }
 
-/// What succeeded in one second; latencies in microseconds, 0 when nothing did.
+/// A run over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Series {
+    /// Length of a slice in seconds.
+    pub(crate) slice_s: f64,
+    /// One after another, without holes; the last may be cut short.
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// What succeeded in one slice of time; latencies in microseconds, 0 when nothing did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Second {
+pub(crate) struct Slice {
     /// Successes.
     pub(crate) operations: u64,
     /// Half of the replies were faster.
@@ -223,7 +240,7 @@ pub(crate) struct Second {
     pub(crate) max_us: f64,
 }
 
-impl Second {
+impl Slice {
     fn of(histogram: &Histogram<u32>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64;
         Self {
@@ -312,11 +329,12 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const SLICE: Duration = Duration::from_secs(1);
 
     #[test]
     fn percentiles_count_every_reply() {
         let origin = Instant::now();
-        let mut tally = Tally::new(origin);
+        let mut tally = Tally::new(origin, SLICE);
         tally.record(Class::Read, MS, 99, origin + MS);
         tally.record(Class::Write, 50 * MS, 1, origin + 51 * MS);
         let all = tally.latency_of_all().unwrap();
@@ -330,22 +348,22 @@ mod tests {
     }
 
     #[test]
-    fn each_second_has_its_own_percentiles() {
+    fn each_slice_has_its_own_percentiles() {
         let origin = Instant::now();
-        let mut tally = Tally::new(origin);
+        let mut tally = Tally::new(origin, SLICE);
         tally.record(Class::Read, MS, 100, origin + 10 * MS);
         tally.record(Class::Write, 300 * MS, 100, origin + 2_100 * MS);
-        let seconds = tally.seconds();
-        assert_eq!(seconds.len(), 3);
-        assert!((seconds[0].p50_us - 1_000.0).abs() < 10.0, "{seconds:?}");
-        assert_eq!(seconds[1].operations, 0, "{seconds:?}");
-        assert!((seconds[2].p99_us - 300_000.0).abs() < 3_000.0, "{seconds:?}");
+        let slices = tally.series().slices;
+        assert_eq!(slices.len(), 3);
+        assert!((slices[0].p50_us - 1_000.0).abs() < 10.0, "{slices:?}");
+        assert_eq!(slices[1].operations, 0, "{slices:?}");
+        assert!((slices[2].p99_us - 300_000.0).abs() < 3_000.0, "{slices:?}");
     }
 
     #[test]
     fn the_curve_ends_at_the_slowest_and_never_falls() {
         let origin = Instant::now();
-        let mut tally = Tally::new(origin);
+        let mut tally = Tally::new(origin, SLICE);
         for ms in 1..=1_000 {
             tally.record(Class::Read, ms * MS, 1, origin + ms * MS);
         }
@@ -360,7 +378,7 @@ mod tests {
     fn a_silence_at_the_end_is_a_gap_while_something_was_due() {
         let origin = Instant::now();
         let gap = |unanswered, now_ms: u32| {
-            let mut tally = Tally::new(origin);
+            let mut tally = Tally::new(origin, SLICE);
             tally.record(Class::Read, MS, 1, origin + 10 * MS);
             tally.unanswered = unanswered;
             tally.close(origin + now_ms * MS, origin + 100 * MS);
@@ -373,7 +391,7 @@ mod tests {
 
     #[test]
     fn failures_are_no_operations() {
-        let mut tally = Tally::new(Instant::now());
+        let mut tally = Tally::new(Instant::now(), SLICE);
         tally.record_error("ERR first example");
         tally.record_error("ERR second");
         tally.record_error("");
@@ -388,7 +406,7 @@ mod tests {
 
     #[test]
     fn kinds_of_errors_are_bounded() {
-        let mut tally = Tally::new(Instant::now());
+        let mut tally = Tally::new(Instant::now(), SLICE);
         for kind in 0..100 {
             tally.record_error(&format!("E{kind} text"));
         }
@@ -399,13 +417,13 @@ mod tests {
     #[test]
     fn threads_add_up() {
         let origin = Instant::now();
-        let (mut one, mut two) = (Tally::new(origin), Tally::new(origin));
+        let (mut one, mut two) = (Tally::new(origin, SLICE), Tally::new(origin, SLICE));
         one.record(Class::Read, MS, 10, origin + MS);
         two.record(Class::Read, MS, 5, origin + 1_500 * MS);
         two.record_error("ERR x");
         one.merge(&two);
         assert_eq!(one.operations(), 15);
-        let counts: Vec<u64> = one.seconds().iter().map(|second| second.operations).collect();
+        let counts: Vec<u64> = one.series().slices.iter().map(|slice| slice.operations).collect();
         assert_eq!(counts, [10, 5]);
         assert_eq!(one.errors["ERR"].count, 1);
         assert_eq!(one.elapsed(), 1_500 * MS);

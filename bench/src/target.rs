@@ -1,14 +1,16 @@
 //! The servers that are compared: which processes, with which settings, and who leads.
 //!
-//! Every process listens on 127.0.0.1 and keeps its data in its own directory below one temporary
-//! directory. Kvorum runs with its defaults. Redis gets what favours it: no RDB snapshots and no
-//! rewrite of the append-only file during a run.
+//! Every process keeps its data in its own directory below one temporary directory, so that all use
+//! the same file system.
 //!
 //! Invariant: a process started here is killed and waited for when its [`Running`] is dropped,
 //! whether the comparison ended well, failed, panicked or was interrupted.
 
+mod commands;
+
 use crate::control;
 use crate::error::Failure;
+use crate::etcd;
 use crate::process::Watched;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -40,12 +42,26 @@ pub(crate) enum Peer {
     RedisMemory,
     /// Redis with two replicas, `appendfsync always` on all, `WAIT 1` after each round of writes.
     RedisWait,
+    /// Three etcd nodes, by their gRPC API; load goes to the leader.
+    #[value(name = "etcd-3")]
+    EtcdThree,
 }
 
 impl Peer {
     /// All peers, in the order in which they are shown.
-    pub(crate) const ALL: [Peer; 5] =
-        [Peer::KvorumOne, Peer::KvorumThree, Peer::RedisAlways, Peer::RedisMemory, Peer::RedisWait];
+    pub(crate) const ALL: [Peer; 6] = [
+        Peer::KvorumOne,
+        Peer::KvorumThree,
+        Peer::RedisAlways,
+        Peer::RedisMemory,
+        Peer::RedisWait,
+        Peer::EtcdThree,
+    ];
+
+    /// Its position in [`Peer::ALL`].
+    pub(crate) fn position(self) -> usize {
+        Self::ALL.iter().position(|&peer| peer == self).unwrap_or_default()
+    }
 
     /// Whether the processes are Kvorum's.
     pub(crate) fn is_kvorum(self) -> bool {
@@ -57,11 +73,22 @@ impl Peer {
         (self == Peer::RedisWait).then_some(1)
     }
 
-    fn nodes(self) -> u16 {
+    /// Whether the processes are Redis's.
+    pub(crate) fn is_redis(self) -> bool {
+        matches!(self, Peer::RedisAlways | Peer::RedisMemory | Peer::RedisWait)
+    }
+
+    /// How many servers it is.
+    pub(crate) fn nodes(self) -> u16 {
         match self {
-            Peer::KvorumThree | Peer::RedisWait => 3,
+            Peer::KvorumThree | Peer::RedisWait | Peer::EtcdThree => 3,
             Peer::KvorumOne | Peer::RedisAlways | Peer::RedisMemory => 1,
         }
+    }
+
+    /// Ports it listens on; etcd's nodes talk to each other on ports of their own.
+    fn ports(self) -> u16 {
+        if self == Peer::EtcdThree { 2 * self.nodes() } else { self.nodes() }
     }
 
     /// Offset of the first port, so that all peers can run at once.
@@ -72,6 +99,7 @@ impl Peer {
             Peer::RedisAlways => 4,
             Peer::RedisMemory => 5,
             Peer::RedisWait => 6,
+            Peer::EtcdThree => 9,
         }
     }
 }
@@ -84,6 +112,7 @@ impl fmt::Display for Peer {
             Peer::RedisAlways => "redis-always",
             Peer::RedisMemory => "redis-memory",
             Peer::RedisWait => "redis-wait",
+            Peer::EtcdThree => "etcd-3",
         })
     }
 }
@@ -95,11 +124,16 @@ impl Serialize for Peer {
 }
 
 /// Where binaries, directories and ports are.
+#[derive(Clone)]
 pub(crate) struct Site {
     /// The `kvorum` binary.
     pub(crate) kvorum: PathBuf,
     /// The `redis-server` binary.
     pub(crate) redis: PathBuf,
+    /// The `etcd` binary.
+    pub(crate) etcd: PathBuf,
+    /// `name=value` settings for Kvorum; none in a comparison with defaults.
+    pub(crate) kvorum_settings: Vec<String>,
     /// The directory that holds the data directories.
     pub(crate) data: PathBuf,
     /// First of the ports used; Kvorum also uses those 10000 above.
@@ -110,6 +144,19 @@ struct Node {
     address: String,
     child: Child,
     log: PathBuf,
+    data: PathBuf,
+    command: Command,
+}
+
+impl Node {
+    fn spawn(command: &mut Command, log: &Path) -> Result<Child, Failure> {
+        command
+            .stdin(Stdio::null())
+            .stdout(File::options().create(true).append(true).open(log)?)
+            .stderr(File::options().create(true).append(true).open(log)?)
+            .spawn()
+            .map_err(|error| Failure::new(format!("{command:?}: {error}")))
+    }
 }
 
 /// A peer that runs.
@@ -121,8 +168,12 @@ pub(crate) struct Running {
 
 /// Who leads at the moment.
 pub(crate) struct Leader {
-    /// `host:port` for the load.
+    /// `host:port` of the leader.
     pub(crate) address: String,
+    /// `host:port` of the first of the others; `None` where there is one node.
+    pub(crate) follower: Option<String>,
+    /// Its position among [`Running::addresses`].
+    pub(crate) position: usize,
     /// All processes of the peer, the leader first.
     pub(crate) processes: Vec<Watched>,
 }
@@ -133,29 +184,20 @@ impl Running {
     /// Errors: a port is taken, a process cannot be started or ends, or no leader in [`READY_MAX`].
     pub(crate) async fn start(peer: Peer, site: &Site) -> Result<Self, Failure> {
         let first = site.base_port + peer.port_offset();
-        let ports: Vec<u16> = (first..first + peer.nodes()).collect();
-        for port in &ports {
-            TcpListener::bind(("127.0.0.1", *port)).map_err(|error| {
+        for port in first..first + peer.ports() {
+            TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
                 Failure::new(format!("{peer}: port {port}: {error}; choose another --base-port"))
             })?;
         }
         let mut running = Self { peer, nodes: Vec::new() };
-        for (index, port) in ports.iter().enumerate() {
+        for index in 0..peer.nodes() {
             let data = site.data.join(format!("{peer}-{index}"));
             fs::create_dir_all(&data)?;
             let log = site.data.join(format!("{peer}-{index}.log"));
-            let mut command = if peer.is_kvorum() {
-                kvorum_command(site, &data, *port, &ports)
-            } else {
-                redis_command(peer, site, &data, *port, first)
-            };
-            let child = command
-                .stdin(Stdio::null())
-                .stdout(File::create(&log)?)
-                .stderr(File::options().append(true).open(&log)?)
-                .spawn()
-                .map_err(|error| Failure::new(format!("{peer}: {command:?}: {error}")))?;
-            running.nodes.push(Node { address: format!("127.0.0.1:{port}"), child, log });
+            let mut command = commands::command(peer, site, &data, index);
+            let child = Node::spawn(&mut command, &log)?;
+            let address = format!("127.0.0.1:{}", first + index);
+            running.nodes.push(Node { address, child, log, data, command });
         }
         running.leader().await?;
         Ok(running)
@@ -186,10 +228,52 @@ impl Running {
         }
     }
 
+    /// Ends the process of node `index` without warning, as `kill -9` does.
+    ///
+    /// Errors: it had already ended.
+    pub(crate) fn kill(&mut self, index: usize) -> Result<(), Failure> {
+        let node = &mut self.nodes[index];
+        node.child.kill()?;
+        node.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts node `index` again, on the data that it left.
+    ///
+    /// Errors: it cannot be started.
+    pub(crate) fn restart(&mut self, index: usize) -> Result<(), Failure> {
+        let node = &mut self.nodes[index];
+        node.child = Node::spawn(&mut node.command, &node.log)?;
+        Ok(())
+    }
+
+    /// `host:port` of every node.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// The data directory of every node, in the order of [`Running::addresses`].
+    pub(crate) fn data_directories(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(|node| node.data.clone()).collect()
+    }
+
+    /// The data directory of one node; all are on the same disk.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.nodes[0].data
+    }
+
     /// The position of the leader when all nodes agree that there is one.
     async fn find_leader(&self) -> Option<usize> {
         let mut roles = Vec::new();
         for node in &self.nodes {
+            if self.peer == Peer::EtcdThree {
+                roles.push(match etcd::leads(&node.address).await.ok()? {
+                    Some(true) => Role::Leader,
+                    Some(false) => Role::Follower,
+                    None => Role::Unsettled,
+                });
+                continue;
+            }
             let reply = control::ask(&node.address, None, &[b"INFO", b"replication"]).await.ok()?;
             roles.push(Role::of(&control::text(&reply)?));
         }
@@ -208,8 +292,15 @@ impl Running {
             .enumerate()
             .map(|(index, node)| Watched { name: name(index), pid: node.child.id() })
             .collect();
-        processes.swap(0, position);
-        Leader { address: self.nodes[position].address.clone(), processes }
+        // The others keep their order, so that the first of them is the one named `follower`.
+        processes[..=position].rotate_right(1);
+        let follower = (0..self.nodes.len()).find(|&index| index != position);
+        Leader {
+            address: self.nodes[position].address.clone(),
+            follower: follower.map(|index| self.nodes[index].address.clone()),
+            position,
+            processes,
+        }
     }
 }
 
@@ -250,35 +341,6 @@ fn leader_of(roles: &[Role]) -> Option<usize> {
     (followers + 1 == roles.len()).then_some(leader)
 }
 
-fn kvorum_command(site: &Site, data: &Path, port: u16, ports: &[u16]) -> Command {
-    let mut command = Command::new(&site.kvorum);
-    command.arg("start").arg("--data-dir").arg(data);
-    command.arg("--listen").arg(format!("127.0.0.1:{port}"));
-    if ports.len() > 1 {
-        let members: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        command.arg("--bootstrap-expect").arg(ports.len().to_string());
-        command.arg("--join").arg(members.join(","));
-    }
-    command
-}
-
-fn redis_command(peer: Peer, site: &Site, data: &Path, port: u16, leader: u16) -> Command {
-    let mut command = Command::new(&site.redis);
-    command.args(["--bind", "127.0.0.1", "--daemonize", "no", "--save", ""]);
-    command.arg("--port").arg(port.to_string()).arg("--dir").arg(data);
-    if peer != Peer::RedisMemory {
-        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-        command.args(["--auto-aof-rewrite-percentage", "0"]);
-    }
-    if peer == Peer::RedisWait {
-        command.args(["--repl-diskless-sync-delay", "0"]);
-        if port != leader {
-            command.arg("--replicaof").arg("127.0.0.1").arg(leader.to_string());
-        }
-    }
-    command
-}
-
 /// The last lines of a log, for the message of a failure.
 fn log_tail(log: &Path) -> String {
     let bytes = fs::read(log).unwrap_or_default();
@@ -313,7 +375,7 @@ mod tests {
     fn ports_of_peers_do_not_overlap() {
         let mut ports: Vec<u16> = Peer::ALL
             .iter()
-            .flat_map(|peer| peer.port_offset()..peer.port_offset() + peer.nodes())
+            .flat_map(|peer| peer.port_offset()..peer.port_offset() + peer.ports())
             .collect();
         let count = ports.len();
         ports.sort_unstable();
@@ -325,7 +387,9 @@ mod tests {
     fn processes_end_with_the_comparison_that_started_them_even_in_a_panic() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = PathBuf::from(format!("/proc/{}", child.id()));
-        let node = Node { address: String::new(), child, log: PathBuf::new() };
+        let command = Command::new("sleep");
+        let (log, data) = (PathBuf::new(), PathBuf::new());
+        let node = Node { address: String::new(), child, log, data, command };
         let running = Running { peer: Peer::KvorumOne, nodes: vec![node] };
         assert!(process.exists());
         let panicked = std::thread::spawn(move || {

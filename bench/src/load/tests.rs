@@ -113,6 +113,7 @@ impl Stub {
 
 fn plan(port: u16, verb: Verb) -> Plan {
     Plan {
+        protocol: Protocol::Resp,
         addresses: vec![format!("127.0.0.1:{port}")],
         workload: Workload {
             verb,
@@ -143,7 +144,7 @@ fn plan(port: u16, verb: Verb) -> Plan {
 fn every_request_is_counted_once_for_every_verb() {
     for verb in [Verb::Set, Verb::Get, Verb::Incr, Verb::Mset, Verb::Mix] {
         let port = Stub::default().start();
-        let outcome = run(&plan(port, verb), &[]).unwrap();
+        let outcome = run(&plan(port, verb), &Watch::default()).unwrap();
         assert_eq!(outcome.tally.operations(), 1_001, "{verb:?}");
         assert_eq!(outcome.tally.failures(), 0, "{verb:?}");
         assert_eq!(outcome.tally.latency_of_all().unwrap().count, 1_001);
@@ -156,7 +157,7 @@ fn threads_share_connections_and_requests() {
     let stub = Stub::default();
     let port = stub.clone().start();
     let plan = Plan { threads: 2, resp3: true, readonly: true, ..plan(port, Verb::Set) };
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     assert_eq!(outcome.tally.operations(), 1_001);
     let seen = stub.seen.lock().unwrap();
     assert!(seen.contains("HELLO") && seen.contains("READONLY"), "{seen:?}");
@@ -171,7 +172,7 @@ fn a_run_ends_with_its_window_and_leaves_out_the_warm_up() {
         duration: Duration::from_millis(200),
         ..plan(port, Verb::Get)
     };
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     let elapsed = outcome.tally.elapsed();
     assert!((Duration::from_millis(100)..Duration::from_secs(2)).contains(&elapsed), "{elapsed:?}");
     assert_eq!(outcome.tally.misses, 0, "all 100 keys were asked for during the warm-up");
@@ -191,7 +192,7 @@ fn preload_writes_every_key() {
 #[test]
 fn error_replies_are_no_success() {
     let port = Stub { answer: Some("-ERR no\r\n".to_owned()), ..Stub::default() }.start();
-    let outcome = run(&plan(port, Verb::Set), &[]).unwrap();
+    let outcome = run(&plan(port, Verb::Set), &Watch::default()).unwrap();
     assert_eq!((outcome.tally.operations(), outcome.tally.failures()), (0, 1_001));
     assert_eq!(outcome.tally.errors["ERR"].count, 1_001);
 }
@@ -199,7 +200,7 @@ fn error_replies_are_no_success() {
 #[test]
 fn a_reply_of_a_wrong_type_is_no_success() {
     let port = Stub { answer: Some(":1\r\n".to_owned()), ..Stub::default() }.start();
-    let outcome = run(&plan(port, Verb::Set), &[]).unwrap();
+    let outcome = run(&plan(port, Verb::Set), &Watch::default()).unwrap();
     assert_eq!(outcome.tally.operations(), 0);
     assert!(outcome.tally.errors.contains_key("UNEXPECTED"), "{:?}", outcome.tally.errors);
 }
@@ -207,9 +208,9 @@ fn a_reply_of_a_wrong_type_is_no_success() {
 #[test]
 fn writes_count_when_enough_replicas_have_answered() {
     let port = Stub { replicas: 2, ..Stub::default() }.start();
-    let enough = run(&Plan { wait: Some(2), ..plan(port, Verb::Set) }, &[]).unwrap();
+    let enough = run(&Plan { wait: Some(2), ..plan(port, Verb::Set) }, &Watch::default()).unwrap();
     assert_eq!((enough.tally.operations(), enough.tally.failures()), (1_001, 0));
-    let too_few = run(&Plan { wait: Some(3), ..plan(port, Verb::Set) }, &[]).unwrap();
+    let too_few = run(&Plan { wait: Some(3), ..plan(port, Verb::Set) }, &Watch::default()).unwrap();
     assert_eq!((too_few.tally.operations(), too_few.tally.wait_failed), (0, 1_001));
 }
 
@@ -219,9 +220,10 @@ fn redirects_are_followed_in_a_cluster_and_only_counted_otherwise() {
     let moved = format!("-MOVED 1 127.0.0.1:{leader}\r\n");
     // The stub claims the slots at first, as a node does that has just lost its leadership.
     let follower = Stub { answer: Some(moved), ..Stub::default() }.start();
-    let lost = run(&plan(follower, Verb::Set), &[]).unwrap();
+    let lost = run(&plan(follower, Verb::Set), &Watch::default()).unwrap();
     assert_eq!((lost.tally.operations(), lost.tally.redirects), (0, 1_001));
-    let found = run(&Plan { cluster: true, ..plan(follower, Verb::Set) }, &[]).unwrap();
+    let found =
+        run(&Plan { cluster: true, ..plan(follower, Verb::Set) }, &Watch::default()).unwrap();
     assert_eq!(found.tally.redirects, 3 * 4, "one round of each connection");
     assert_eq!(found.tally.operations(), 1_001 - 12);
 }
@@ -232,14 +234,14 @@ fn the_owner_of_slots_is_asked_first() {
     let answer = Some("-ERR not me\r\n".to_owned());
     let follower = Stub { answer, slots: Some(leader), ..Stub::default() };
     let plan = Plan { cluster: true, ..plan(follower.start(), Verb::Set) };
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     assert_eq!((outcome.tally.operations(), outcome.tally.failures()), (1_001, 0));
 }
 
 #[test]
 fn a_broken_connection_is_made_again_and_its_requests_are_counted() {
     let port = Stub { hang_up_after: Some(100), ..Stub::default() }.start();
-    let outcome = run(&plan(port, Verb::Set), &[]).unwrap();
+    let outcome = run(&plan(port, Verb::Set), &Watch::default()).unwrap();
     let tally = &outcome.tally;
     assert!(tally.connection_errors > 0);
     assert_eq!(tally.operations() + tally.unanswered, 1_001);
@@ -249,7 +251,7 @@ fn a_broken_connection_is_made_again_and_its_requests_are_counted() {
 fn a_server_that_does_not_answer_cannot_hold_a_run() {
     let port = Stub { mute: true, ..Stub::default() }.start();
     let plan = Plan { duration: Duration::from_millis(50), ..plan(port, Verb::Set) };
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     assert_eq!((outcome.tally.operations(), outcome.tally.unanswered), (0, 3 * 4));
 }
 
@@ -262,12 +264,12 @@ fn an_open_loop_keeps_its_rate() {
         duration: Duration::from_millis(500),
         ..plan(port, Verb::Set)
     };
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     // 166.7 rounds of 4 on each of three connections, the first of each at once or staggered.
     assert!((990..=1_010).contains(&outcome.tally.operations()), "{}", outcome.tally.operations());
     assert!(outcome.tally.lag().unwrap().count > 0);
     let closed = Plan { rate: None, requests: Some(10), ..plan };
-    assert_eq!(run(&closed, &[]).unwrap().tally.lag(), None);
+    assert_eq!(run(&closed, &Watch::default()).unwrap().tally.lag(), None);
 }
 
 #[test]
@@ -283,7 +285,7 @@ fn a_stall_is_seen_by_all_requests_that_were_due_meanwhile() {
             duration: Duration::from_millis(1_000),
             ..plan(port, Verb::Set)
         };
-        run(&plan, &[]).unwrap()
+        run(&plan, &Watch::default()).unwrap()
     };
     let open = measure(Some(1_000.0));
     let latency = open.tally.latency_of_all().unwrap();
@@ -308,7 +310,7 @@ fn what_an_open_loop_could_not_send_is_unanswered() {
         drain: Duration::from_millis(100),
         ..plan(port, Verb::Set)
     };
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     assert_eq!((outcome.tally.operations(), outcome.tally.unanswered), (0, 600));
     assert!(outcome.tally.longest_gap >= Duration::from_millis(600));
 }
@@ -318,15 +320,18 @@ fn nobody_there_is_a_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    assert!(run(&plan(port, Verb::Set), &[]).is_err());
-    assert!(run(&Plan { threads: 3, cluster: true, ..plan(port, Verb::Set) }, &[]).is_err());
+    assert!(run(&plan(port, Verb::Set), &Watch::default()).is_err());
+    assert!(
+        run(&Plan { threads: 3, cluster: true, ..plan(port, Verb::Set) }, &Watch::default())
+            .is_err()
+    );
 }
 
 #[test]
 fn reports_hold_the_counts() {
     let port = Stub::default().start();
     let plan = plan(port, Verb::Mix);
-    let outcome = run(&plan, &[]).unwrap();
+    let outcome = run(&plan, &Watch::default()).unwrap();
     let report = LoadReport::new(&plan, &outcome);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["operations"], 1_001);
