@@ -4,6 +4,7 @@
 //! where they have it), 2 not run.
 
 mod compare;
+mod endure;
 mod load;
 
 use crate::error::Failure;
@@ -37,6 +38,10 @@ enum Command {
     Goals(compare::GoalsArgs),
     /// As `peers`, with every combination of the loads given.
     Matrix(compare::MatrixArgs),
+    /// Run one peer for minutes at a share of its maximum; watch latency, memory and disk use.
+    Soak(endure::SoakArgs),
+    /// Hand over and kill leaders under load: how long clients wait, and whether a write is lost.
+    Failover(endure::FailoverArgs),
 }
 
 /// Where servers come from and where they run.
@@ -82,6 +87,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Peers(args) => compare::run_peers(args),
         Command::Goals(args) => compare::run_goals(args),
         Command::Matrix(args) => compare::run_matrix(args),
+        Command::Soak(args) => endure::run_soak(args),
+        Command::Failover(args) => endure::run_failover(args),
     }
 }
 

@@ -1,0 +1,204 @@
+//! A long run as text and as charts, and whether it holds what is asked of one.
+
+use super::Soak;
+use crate::chart::{Axis, Chart, Line, Page, Scale};
+use crate::comparison::{percentile_axis, percentile_line};
+use crate::stats::Slice;
+use std::fmt;
+
+/// Bounds of a run that is held for hours.
+const LAST_OVER_FIRST_MIN: f64 = 0.9;
+const P999_MAX_MS: f64 = 25.0;
+const GAP_MAX_MS: f64 = 100.0;
+const DISK_FACTOR_MAX: f64 = 3.0;
+
+impl Soak {
+    /// Each bound with its figure and whether it holds.
+    fn bounds(&self) -> [(&'static str, Option<f64>, &'static str, f64, bool); 4] {
+        let p999 = self.latency.as_ref().map(|latency| latency.p999_us / 1e3);
+        let (gap, disk) = (self.longest_gap_ms, self.disk_factor());
+        let last = self.last_over_first;
+        [
+            (
+                "last minute over first",
+                last,
+                ">=",
+                LAST_OVER_FIRST_MIN,
+                last.is_some_and(|ratio| ratio >= LAST_OVER_FIRST_MIN),
+            ),
+            ("p99.9 in ms", p999, "<", P999_MAX_MS, p999.is_some_and(|ms| ms < P999_MAX_MS)),
+            ("longest gap in ms", Some(gap), "<=", GAP_MAX_MS, gap <= GAP_MAX_MS),
+            (
+                "disk over data, worst node",
+                Some(disk),
+                "<",
+                DISK_FACTOR_MAX,
+                disk < DISK_FACTOR_MAX,
+            ),
+        ]
+    }
+
+    /// Whether all bounds hold and every request was a success.
+    pub(crate) fn holds(&self) -> bool {
+        self.failures == 0 && self.bounds().iter().all(|bound| bound.4)
+    }
+
+    /// The page of this run.
+    pub(crate) fn page(&self) -> Page {
+        Page {
+            title: format!("{} for {:.0} s, {}", self.peer, self.duration_s, self.machine.date),
+            tables: self.to_string(),
+            sections: vec![
+                ("Over time".to_owned(), self.over_time()),
+                ("Percentiles".to_owned(), self.percentiles()),
+            ],
+        }
+    }
+
+    fn percentiles(&self) -> Vec<Chart> {
+        let parts = [("reads", &self.latency_of_reads), ("writes", &self.latency_of_writes)];
+        let lines = parts.into_iter().enumerate().filter_map(|(colour, (name, latency))| {
+            Some(percentile_line(name, colour, latency.as_ref()?))
+        });
+        vec![Chart {
+            title: "Latency from when requests were due".to_owned(),
+            x: percentile_axis(),
+            y: Axis::new("latency in ms", Scale::Log),
+            lines: lines.collect(),
+        }]
+    }
+
+    fn over_time(&self) -> Vec<Chart> {
+        let slices = |name: &str, colour, figure: fn(&Slice) -> f64| {
+            let points = self.series.slices.iter().enumerate().map(|(position, slice)| {
+                let second = position as f64 * self.series.slice_s;
+                (second, figure(slice), format!("{second:.0} s: {:.3}", figure(slice)))
+            });
+            Line { name: name.to_owned(), colour, points: points.collect(), joined: true }
+        };
+        let chart = |title: &str, unit: &str, scale, lines| Chart {
+            title: title.to_owned(),
+            x: Axis::new("seconds", Scale::Linear),
+            y: Axis::new(unit, scale),
+            lines,
+        };
+        let rate = self.series.slice_s;
+        let mut throughput = slices("successes", 0, |slice| slice.operations as f64);
+        for point in &mut throughput.points {
+            point.1 /= rate;
+        }
+        let latency = vec![
+            slices("p50", 0, |slice| slice.p50_us / 1e3),
+            slices("p99", 1, |slice| slice.p99_us / 1e3),
+            slices("max", 2, |slice| slice.max_us / 1e3),
+        ];
+        vec![
+            chart("Throughput", "successes per second", Scale::Linear, vec![throughput]),
+            chart("Latency of each second", "ms", Scale::Log, latency),
+            chart(
+                "Memory",
+                "RSS in MiB",
+                Scale::Linear,
+                self.marks("process", |mark, index| mark.resident_bytes.get(index).copied()),
+            ),
+            chart(
+                "Disk use",
+                "MiB",
+                Scale::Linear,
+                self.marks("node", |mark, index| mark.disk_bytes.get(index).copied()),
+            ),
+            chart("Disk use of the first node", "MiB", Scale::Linear, self.parts()),
+        ]
+    }
+
+    fn marks(&self, what: &str, figure: fn(&super::Watermark, usize) -> Option<u64>) -> Vec<Line> {
+        let count = self.watermarks.first().map_or(0, |mark| mark.disk_bytes.len());
+        let line = |index: usize| {
+            let points = self.watermarks.iter().filter_map(|mark| {
+                let mib = figure(mark, index)? as f64 / f64::from(1 << 20);
+                Some((mark.second, mib, format!("{:.0} s: {mib:.0} MiB", mark.second)))
+            });
+            let name = format!("{what} {index}");
+            Line { name, colour: index, points: points.collect(), joined: true }
+        };
+        (0..count).map(line).collect()
+    }
+
+    fn parts(&self) -> Vec<Line> {
+        let mut names: Vec<&String> =
+            self.watermarks.iter().flat_map(|mark| mark.parts.keys()).collect();
+        names.sort();
+        names.dedup();
+        let line = |(colour, name): (usize, &String)| {
+            let points = self.watermarks.iter().filter_map(|mark| {
+                let mib = *mark.parts.get(name)? as f64 / f64::from(1 << 20);
+                Some((mark.second, mib, format!("{name} {:.0} s: {mib:.0} MiB", mark.second)))
+            });
+            Line { name: name.clone(), colour, points: points.collect(), joined: true }
+        };
+        names.into_iter().enumerate().map(line).collect()
+    }
+}
+
+impl fmt::Display for Soak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n{}", self.machine.heading(), self.machine.command)?;
+        for warning in self.machine.warnings() {
+            writeln!(f, "! {warning}")?;
+        }
+        writeln!(f, "{}, {}, {}", self.peer, self.case.point, self.case.dataset)?;
+        writeln!(f, "started and filled in {:.1} s", self.fill_s)?;
+        if let Some(maximum) = self.maximum_per_second {
+            writeln!(f, "maximum in a closed loop {maximum:.0}/s")?;
+        }
+        writeln!(
+            f,
+            "open loop at {:.0}/s for {:.0} s: {:.0}/s answered, {} failures",
+            self.rate, self.duration_s, self.operations_per_second, self.failures
+        )?;
+        let lines = [("latency", &self.latency), ("own lag", &self.lag)];
+        for (name, latency) in lines.into_iter().filter_map(|(name, of)| Some((name, of.as_ref()?)))
+        {
+            writeln!(
+                f,
+                "{name}: p50 {:.3}, p90 {:.3}, p99 {:.3}, p99.9 {:.3}, p99.99 {:.3}, max {:.3} ms",
+                latency.p50_us / 1e3,
+                latency.p90_us / 1e3,
+                latency.p99_us / 1e3,
+                latency.p999_us / 1e3,
+                latency.p9999_us / 1e3,
+                latency.max_us / 1e3
+            )?;
+        }
+        for usage in &self.usage {
+            writeln!(
+                f,
+                "{}: {:.2} us CPU per operation, {:.0} % of a core, RSS {} MiB at the end",
+                usage.name,
+                usage.cpu_us_per_operation,
+                usage.cpu_percent,
+                usage.resident_bytes >> 20
+            )?;
+        }
+        let most = |figure: fn(&super::Watermark) -> &Vec<u64>| {
+            self.watermarks.iter().flat_map(figure).max().copied().unwrap_or_default() >> 20
+        };
+        writeln!(f, "most RSS of a process {} MiB", most(|mark| &mark.resident_bytes))?;
+        writeln!(
+            f,
+            "most disk use of a node {} MiB; keys and values are {} MiB",
+            most(|mark| &mark.disk_bytes),
+            self.data_bytes >> 20
+        )?;
+        if let Some(bytes) = self.disk_written_bytes {
+            let share = bytes as f64 / (self.operations_per_second * self.duration_s).max(1.0);
+            writeln!(f, "the disk got {} MiB, {share:.0} bytes per operation", bytes >> 20)?;
+        }
+        for (name, value, sign, bound, holds) in self.bounds() {
+            let value = value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+            let word = if holds { "holds" } else { "MISSED" };
+            writeln!(f, "  {name:28}{value:>9}  {sign} {bound:<6} {word}")?;
+        }
+        Ok(())
+    }
+}
