@@ -241,7 +241,10 @@ impl Server {
     async fn join(&self, addresses: Vec<String>) -> OrderResult {
         let role = self.node.status().role;
         if role != Role::Joining {
-            return Err("ERR this node already belongs to a cluster".to_owned());
+            // The process starts again: the answer is that it will join.
+            let given_up = self.bootstrap.start_over(&self.node, addresses).await;
+            let refused = |why| format!("ERR this node already belongs to a cluster: {why}");
+            return given_up.map(|()| OrderDone::Ok).map_err(refused);
         }
         self.bootstrap.join_through(addresses);
         let deadline = tokio::time::Instant::now() + crate::limits::ORDER_WAIT;

@@ -12,10 +12,12 @@ use crate::raft::duties;
 use crate::raft::identity::Identity;
 use crate::raft::node::{Leadership, Node, Shared};
 use crate::raft::peer_server::PeerServer;
+use crate::raft::start_over;
 use crate::random::random_u64;
 use crate::server::Server;
 use openraft::async_runtime::WatchReceiver;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -64,12 +66,32 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
     });
     match served {
         // Everything is on disk: what still runs (a compaction of tables) need not be waited for.
-        Ok(()) => std::process::exit(0),
+        Ok(End::Stop) => std::process::exit(0),
+        Ok(End::StartAgain) => {
+            let error = start_again();
+            fail(&format!("cannot start again: {error}"))
+        }
         Err(error) => {
             tracing::error!(%error, "the node stopped");
             fail(&error.to_string())
         }
     }
+}
+
+/// Why a node ends.
+enum End {
+    /// It was told to.
+    Stop,
+    /// It goes on as another node; see `raft/start_over`.
+    StartAgain,
+}
+
+/// Puts a new process in the place of this one, with the same arguments, environment and process
+/// id: who started it need not know. Returns only when that fails.
+fn start_again() -> io::Error {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    std::process::Command::new("/proc/self/exe").arg0(name).args(arguments).exec()
 }
 
 #[expect(clippy::print_stderr, reason = "the command line speaks to people")]
@@ -83,11 +105,12 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Result<()> {
+async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Result<End> {
     let values = settings.load().clone();
     let dir = Path::new(&values.data_dir);
     std::fs::create_dir_all(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+    let rejoin = start_over::resume(dir)?;
     let started = Arc::new(OnceLock::new());
     let log = open_log(&values, dir, started.clone())?;
     let log_used = log.shards().into_iter().any(|shard| log.shard(shard).is_used());
@@ -103,7 +126,12 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let node = Node::start(settings.clone(), identity.clone(), machine, files, own).await?;
     // Set once, here.
     drop(started.set(node.shared.clone()));
-    let bootstrap = Arc::new(Bootstrap::new(&settings, identity.clone()));
+    let bootstrap = Bootstrap::new(&settings, identity.clone());
+    let bootstrap = Arc::new(match rejoin {
+        Some(addresses) => bootstrap.starting_over(addresses),
+        None => bootstrap,
+    });
+    let restart = bootstrap.restart.clone();
     let stop = CancellationToken::new();
     let server = Arc::new(Server::new(
         settings.clone(),
@@ -124,14 +152,14 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let version = env!("CARGO_PKG_VERSION");
     let fsync = values.appendfsync.name();
     tracing::info!(version, node = identity.node_id(), %address, fsync, "ready for clients");
-    wait_for_end(&shutdown).await?;
+    let end = wait_for_end(&shutdown, &restart).await?;
     tracing::info!(node = identity.node_id(), "stopping");
     let limit = Duration::from_secs(values.shutdown_timeout_s);
     let stopped = tokio::time::timeout(limit, shut_down(&server, &peer_stop, &log)).await;
     if stopped.is_err() {
         tracing::warn!("not everything could be finished in time; the log keeps it");
     }
-    Ok(())
+    Ok(end)
 }
 
 /// Hands leadership over, answers what is in flight, makes everything durable.
@@ -166,15 +194,19 @@ async fn shut_down(server: &Arc<Server>, peer_stop: &CancellationToken, log: &Ra
     }
 }
 
-async fn wait_for_end(shutdown: &CancellationToken) -> io::Result<()> {
+async fn wait_for_end(
+    shutdown: &CancellationToken,
+    restart: &CancellationToken,
+) -> io::Result<End> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = shutdown.cancelled() => {}
+        () = restart.cancelled() => return Ok(End::StartAgain),
     }
-    Ok(())
+    Ok(End::Stop)
 }
 
 async fn become_member(node: Node, bootstrap: Arc<Bootstrap>, stop: CancellationToken) {

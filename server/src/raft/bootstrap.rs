@@ -11,6 +11,7 @@
 //! invites the node (it pledges itself to the cluster), replicates to it as a learner until it has
 //! caught up, then makes it a voter.
 
+use crate::config::Settings;
 use crate::limits::{ORDER_WAIT, VOTE_ANSWER_WAIT};
 use crate::net::probe::probe;
 use crate::raft::codec::{CodecError, Wire};
@@ -18,6 +19,7 @@ use crate::raft::frame::{Frame, Kind};
 use crate::raft::identity::{Identity, Pledge};
 use crate::raft::node::Node;
 use crate::raft::peer_link::PeerLink;
+use crate::raft::start_over;
 use crate::raft::types::*;
 use crate::random::{random_id, random_u64};
 use bytes::{Bytes, BytesMut};
@@ -27,6 +29,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 /// Pause between two attempts.
 const RETRY: Duration = Duration::from_millis(200);
@@ -85,33 +88,44 @@ pub(crate) struct Bootstrap {
     bootstraps: bool,
     requirepass: String,
     changed: tokio::sync::Notify,
+    /// Cancelled when the process has to start again, as a new node.
+    pub(crate) restart: CancellationToken,
     /// Held while a pledge is looked at and changed: no two initiators may both be given it.
     pledging: parking_lot::Mutex<()>,
 }
 
 impl Bootstrap {
     /// Takes its part from the settings.
-    pub(crate) fn new(settings: &crate::config::Settings, identity: Arc<Identity>) -> Self {
+    pub(crate) fn new(settings: &Settings, identity: Arc<Identity>) -> Self {
         let values = settings.load();
-        let list = values.join.split(',').map(str::trim).filter(|address| !address.is_empty());
         Bootstrap {
             identity,
-            addresses: parking_lot::Mutex::new(list.map(str::to_owned).collect()),
+            addresses: parking_lot::Mutex::new(values.join_addresses()),
             expect: values.bootstrap_expect as usize,
             bootstraps: values.bootstrap,
             requirepass: values.requirepass.clone(),
             changed: tokio::sync::Notify::new(),
+            restart: CancellationToken::new(),
             pledging: parking_lot::Mutex::default(),
         }
+    }
+
+    /// As [`Self::new`], for a node that started over: it joins through these addresses, whatever
+    /// the settings say.
+    pub(crate) fn starting_over(self, addresses: Vec<String>) -> Self {
+        let addresses = parking_lot::Mutex::new(addresses);
+        Bootstrap { addresses, expect: 0, bootstraps: false, ..self }
     }
 
     /// Makes the node a member, however long that takes; returns when it is a voter, or removed.
     pub(crate) async fn run(&self, node: &Node) -> io::Result<()> {
         loop {
+            let addresses = self.addresses.lock().clone();
             if self.is_done(node).await? {
+                start_over::finish(&node.shared.data_dir())?;
+                self.leave_own_cluster(node, addresses).await;
                 return Ok(());
             }
-            let addresses = self.addresses.lock().clone();
             let state = self.identity.state();
             let unbound = state.cluster_id == 0
                 && state.pledge.is_none_or(|pledge| pledge.initiator == state.node_id);
@@ -148,6 +162,49 @@ impl Bootstrap {
             // Either way it is time to look again.
             drop(tokio::time::timeout(pause, self.changed.notified()).await);
         }
+    }
+
+    /// A node that was told to join another cluster than its own, at a start: it does if its own
+    /// never held data.
+    async fn leave_own_cluster(&self, node: &Node, addresses: Vec<String>) {
+        if addresses.is_empty() || self.identity.state().removed {
+            return;
+        }
+        let own = self.identity.cluster_id();
+        let known = self.introductions(node, &addresses).await;
+        let is_other = |other: &Introduction| other.cluster_id != 0 && other.cluster_id != own;
+        if !known.iter().any(is_other) || known.iter().any(|other| other.cluster_id == own) {
+            return;
+        }
+        if let Err(why) = self.start_over(node, addresses).await {
+            let node = node.shared.identity.node_id();
+            tracing::warn!(node, why, "not joining: this node has a cluster of its own");
+        }
+    }
+
+    /// Gives this node up, if it leads a cluster of its own that never held data, and joins another
+    /// through these addresses as a new node. When it returns, the process is about to start again.
+    pub(crate) async fn start_over(
+        &self,
+        node: &Node,
+        addresses: Vec<String>,
+    ) -> Result<(), String> {
+        let shared = &node.shared;
+        // No change of members meanwhile, nor afterwards.
+        let Ok(one) = shared.orders.clone().try_lock_owned() else {
+            return Err("its members are being changed".to_owned());
+        };
+        start_over::check_blank(shared)?;
+        // Held until the process ends.
+        std::mem::forget(one);
+        shared.raft.shutdown().await.map_err(|error| error.to_string())?;
+        // What was written between the two looks is not lost: the node starts again as it was.
+        let ordered = start_over::check_blank(shared).and_then(|()| {
+            let written = start_over::order(&shared.data_dir(), &addresses);
+            written.map_err(|error| format!("the order cannot be saved: {error}"))
+        });
+        self.restart.cancel();
+        ordered
     }
 
     /// RAFT.CLUSTER JOIN: joins through these addresses from now on.
@@ -347,6 +404,10 @@ impl Bootstrap {
                     self.identity.set_pledge(None).map_err(|error| error.to_string())?;
                 }
                 Ok(Bytes::new())
+            }
+            Kind::StartOver => {
+                let addresses = Vec::<String>::from_bytes(payload).map_err(text)?;
+                self.start_over(node, addresses).await.map(|()| Bytes::new())
             }
             Kind::Removed => {
                 let since = Option::<LogId>::from_bytes(payload).map_err(text)?;

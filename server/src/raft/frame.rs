@@ -68,6 +68,8 @@ pub(crate) enum Kind {
     Removed = 17,
     /// A node that hears of no leader asks whether it is still a member.
     Membership = 18,
+    /// A member asks a node that leads a cluster of its own, without data, to join.
+    StartOver = 19,
     /// An answer.
     Answer = 32,
     /// An answer that refuses; the payload is the reason.
@@ -77,7 +79,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         use Kind::*;
-        const ALL: [Kind; 20] = [
+        const ALL: [Kind; 21] = [
             AppendStream,
             Append,
             Vote,
@@ -96,6 +98,7 @@ impl Kind {
             Release,
             Removed,
             Membership,
+            StartOver,
             Answer,
             Refusal,
         ];

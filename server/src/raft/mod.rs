@@ -5,7 +5,8 @@
 //! format between peers, `peer_link` and `network` its client side, `peer_server` and `append_stream`
 //! its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
-//! ties them together; `identity`, `bootstrap` and `orders` are about who is a member; `duties` is
+//! ties them together; `identity`, `bootstrap`, `start_over` and `orders` are about who is a
+//! member; `duties` is
 //! what a node does regularly; `view` shows it all as a status.
 
 mod append_stream;
@@ -28,6 +29,7 @@ mod peers;
 mod proposer;
 mod reply_codec;
 mod responder;
+pub(crate) mod start_over;
 pub(crate) mod types;
 mod view;
 

@@ -28,6 +28,7 @@ use openraft::{ReadPolicy, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub(crate) struct Shared {
     pub(crate) counters: NodeCounters,
     pub(crate) figures: Arc<GroupFigures>,
     links: Mutex<BTreeMap<u64, (String, Arc<PeerLink>)>>,
-    pub(crate) orders: tokio::sync::Mutex<()>,
+    pub(crate) orders: Arc<tokio::sync::Mutex<()>>,
     pub(crate) transferring: AtomicBool,
 }
 
@@ -120,7 +121,7 @@ impl Node {
             counters: NodeCounters::default(),
             figures: figures.clone(),
             links: Mutex::default(),
-            orders: tokio::sync::Mutex::new(()),
+            orders: Arc::default(),
             transferring: AtomicBool::new(false),
         });
         let (raft, own) = (shared.raft.clone(), settings.clone());
@@ -231,6 +232,11 @@ impl Node {
 }
 
 impl Shared {
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        PathBuf::from(&self.settings.load().data_dir)
+    }
+
     /// Who leads now. A leader that has been silent for the longest election timeout is none: it
     /// may be gone, and with pre-vote a node that reaches no majority stays a follower for ever.
     pub(crate) fn leadership(&self) -> Leadership {

@@ -10,7 +10,7 @@ use crate::node_control::{MembershipChange, Order, OrderDone, OrderResult};
 use crate::raft::bootstrap::Introduction;
 use crate::raft::codec::{CodecError, Wire};
 use crate::raft::frame::Kind;
-use crate::raft::node::{Leadership, Node};
+use crate::raft::node::{Leadership, Node, Shared};
 use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::types::*;
 use bytes::{Bytes, BytesMut};
@@ -88,9 +88,11 @@ impl Node {
                 let Some(node) = probe(&address, &requirepass).await else {
                     return Err(format!("ERR no node answers at {address}"));
                 };
-                if node.cluster_id != 0 && node.cluster_id != self.shared.identity.cluster_id() {
-                    return Err(format!("ERR the node at {address} belongs to another cluster"));
-                }
+                let node = match node.cluster_id {
+                    0 => node,
+                    cluster_id if cluster_id == self.shared.identity.cluster_id() => node,
+                    _ => self.win_over(&address, &node, &requirepass).await?,
+                };
                 let id = node.node_id;
                 self.leader_order(LeaderOrder::Add(node)).await.map(|()| OrderDone::NodeId(id))
             }
@@ -109,6 +111,35 @@ impl Node {
             }
         };
         result.map_err(|why| format!("ERR {why}"))
+    }
+
+    /// Has a node give up its own cluster, which it does if that never held data; returns who it is
+    /// afterwards. Errors carry their RESP prefix.
+    async fn win_over(
+        &self,
+        address: &str,
+        node: &Introduction,
+        requirepass: &str,
+    ) -> Result<Introduction, String> {
+        let membership = self.membership();
+        let addresses: Vec<String> =
+            membership.nodes().map(|(_, member)| member.client.clone()).collect();
+        let link = self.shared.link_to_stranger(node);
+        let asked = link.call(Kind::StartOver, addresses.to_bytes(), ORDER_WAIT).await;
+        asked.map_err(|error| match error {
+            CallError::Refused(why) => {
+                format!("ERR the node at {address} belongs to another cluster and stays: {why}")
+            }
+            error => format!("ERR the node at {address} cannot be asked to join: {error}"),
+        })?;
+        let deadline = Instant::now() + ORDER_WAIT;
+        while Instant::now() < deadline {
+            match probe(address, requirepass).await {
+                Some(new) if new.node_id != node.node_id => return Ok(new),
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+        Err(format!("ERR the node at {address} does not come back; it joins when it does"))
     }
 
     /// Adds the node that asks to join.
@@ -209,9 +240,7 @@ impl Node {
         if let Some((id, address)) = clash {
             return Err(format!("node {id} is the member at {address}; remove it first").into());
         }
-        let (peer, shard) = (node.address.peer.clone(), self.shared.machine.shard);
-        let (identity, peers) = (self.shared.identity.clone(), self.shared.peers.clone());
-        let link = PeerLink::new(peer, node.node_id, shard, identity, peers);
+        let link = self.shared.link_to_stranger(&node);
         let invited = link.call(Kind::Invite, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await;
         invited.map_err(|error| format!("node {} cannot be invited: {error}", node.node_id))?;
         if is_voter {
@@ -422,6 +451,14 @@ impl Node {
             }
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+impl Shared {
+    /// A link of its own to a node that is no member.
+    fn link_to_stranger(&self, node: &Introduction) -> PeerLink {
+        let (peer, shard) = (node.address.peer.clone(), self.machine.shard);
+        PeerLink::new(peer, node.node_id, shard, self.identity.clone(), self.peers.clone())
     }
 }
 

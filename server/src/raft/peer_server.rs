@@ -159,8 +159,14 @@ impl Connection {
         if frame.to != 0 && frame.to != state.node_id {
             return Err(format!("this is node {}, not {}", state.node_id, frame.to));
         }
-        let before_membership =
-            [Kind::Identify, Kind::Join, Kind::Invite, Kind::Promise, Kind::Release];
+        let before_membership = [
+            Kind::Identify,
+            Kind::Join,
+            Kind::Invite,
+            Kind::Promise,
+            Kind::Release,
+            Kind::StartOver,
+        ];
         if before_membership.contains(&frame.kind) {
             return Ok(());
         }
@@ -309,7 +315,8 @@ impl PeerServer {
             | Kind::Promise
             | Kind::Release
             | Kind::Removed
-            | Kind::Membership => self.bootstrap.work(&self.node, frame).await,
+            | Kind::Membership
+            | Kind::StartOver => self.bootstrap.work(&self.node, frame).await,
             Kind::AppendStream
             | Kind::SnapshotBegin
             | Kind::SnapshotChunk

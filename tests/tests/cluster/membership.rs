@@ -71,6 +71,121 @@ fn a_waiting_node_is_added_and_a_leader_removes_itself() {
     expect_error(&mut cluster.nodes[leader].client(), "GET k", "CLUSTERDOWN");
 }
 
+/// Starts a node without any further setting, and waits until it leads a cluster of its own.
+fn start_plain(cluster: &mut Cluster) -> usize {
+    let at = cluster.add_node(&[], &[]);
+    cluster.nodes[at].start();
+    wait_until(Duration::from_secs(10), "it has its own cluster", || {
+        cluster.nodes[at].info("raft").get("raft_role").is_some_and(|role| role == "leader")
+    });
+    at
+}
+
+#[test]
+fn plain_nodes_without_data_are_added_and_join() {
+    let mut cluster = Cluster::start(1, &[]);
+    let first = cluster.nodes[0].addr.clone();
+    expect(&mut cluster.nodes[0].client(), "SET k v", "OK");
+
+    let added = start_plain(&mut cluster);
+    let before = cluster.nodes[added].id();
+    let mut client = cluster.nodes[0].client();
+    let id = text(&client.ask(&format!("RAFT.NODE ADD {}", cluster.nodes[added].addr)));
+    assert_eq!(id, cluster.nodes[added].id().to_string());
+    assert_ne!(id, before.to_string(), "ids are never reused");
+    wait_voters(&cluster, 0, 2);
+
+    let joining = start_plain(&mut cluster);
+    let mut client = cluster.nodes[joining].client();
+    expect(&mut client, &format!("RAFT.CLUSTER JOIN {first}"), "OK");
+    wait_voters(&cluster, 0, 3);
+
+    // Started plain once, and the next time told to join.
+    let late = start_plain(&mut cluster);
+    cluster.nodes[late].kill();
+    cluster.nodes[late].args.extend(["--join".to_owned(), first]);
+    cluster.nodes[late].start();
+    wait_voters(&cluster, 0, 4);
+
+    cluster.wait_converged();
+    for at in 0..4 {
+        // It is a member for good: nothing is left of how it became one.
+        cluster.nodes[at].kill();
+        cluster.nodes[at].start();
+    }
+    cluster.wait_ready();
+    for at in 0..4 {
+        expect(&mut cluster.nodes[at].client(), "GET k", "v");
+        assert_eq!(cluster.nodes[at].raft_figure("raft_num_voting_nodes"), 4);
+    }
+}
+
+#[test]
+fn a_cluster_that_ever_held_data_is_not_given_up() {
+    let mut cluster = Cluster::start(1, &[]);
+    let first = cluster.nodes[0].addr.clone();
+    let other = start_plain(&mut cluster);
+    let addr = cluster.nodes[other].addr.clone();
+    let mut client = cluster.nodes[other].client();
+    expect(&mut client, "SET k v", "OK");
+    expect(&mut client, "FLUSHALL", "OK");
+    let refused =
+        format!("ERR the node at {addr} belongs to another cluster and stays: it has data");
+    let id = cluster.nodes[other].id();
+    expect_error(&mut cluster.nodes[0].client(), &format!("RAFT.NODE ADD {addr}"), &refused);
+    let refused = "ERR this node already belongs to a cluster: it has data, or had";
+    expect_error(&mut client, &format!("RAFT.CLUSTER JOIN {first}"), refused);
+    cluster.nodes[other].kill();
+    cluster.nodes[other].args.extend(["--join".to_owned(), first]);
+    cluster.nodes[other].start();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(cluster.nodes[other].id(), id);
+    expect(&mut cluster.nodes[other].client(), "SET k w", "OK");
+    assert_eq!(cluster.nodes[0].raft_figure("raft_num_nodes"), 1);
+
+    // Nor is one with members given up, however blank.
+    let mut pair = Cluster::start(2, &[]);
+    let leader = pair.leader();
+    let refused = "ERR this node already belongs to a cluster: it is a member of a cluster of 2";
+    let join = format!("RAFT.CLUSTER JOIN {addr}");
+    expect_error(&mut pair.nodes[leader].client(), &join, refused);
+    expect(&mut pair.nodes[leader].client(), "SET k v", "OK");
+}
+
+#[test]
+fn a_node_that_is_killed_while_it_is_won_over_becomes_a_member_or_stays_whole() {
+    let mut cluster = Cluster::start(1, &[]);
+    let first = cluster.nodes[0].addr.clone();
+    expect(&mut cluster.nodes[0].client(), "SET k v", "OK");
+    for round in 0..5 {
+        let at = start_plain(&mut cluster);
+        let mut client = cluster.nodes[at].client();
+        let joining = thread::spawn({
+            let first = first.clone();
+            // Its reply may be lost with its node.
+            move || drop(client.call(&["RAFT.CLUSTER", "JOIN", &first]))
+        });
+        thread::sleep(Duration::from_millis(10 + 40 * round));
+        cluster.nodes[at].kill();
+        joining.join().expect("no panic");
+        cluster.nodes[at].start();
+        thread::sleep(Duration::from_millis(500));
+        if cluster.nodes[at].raft_figure("raft_num_nodes") == 1
+            && cluster.nodes[at].info("raft")["raft_role"] == "leader"
+        {
+            // The order came to nothing: it is a whole node still, and can be told again.
+            expect(&mut cluster.nodes[at].client(), &format!("RAFT.CLUSTER JOIN {first}"), "OK");
+        }
+        wait_voters(&cluster, 0, 2);
+        wait_until(CLUSTER_WAIT, "it serves", || {
+            text(&cluster.nodes[at].client().ask("GET k")) == "v"
+        });
+        let id = cluster.nodes[at].id();
+        expect(&mut cluster.nodes[0].client(), &format!("RAFT.NODE REMOVE {id}"), "OK");
+        cluster.nodes[at].kill();
+    }
+}
+
 #[test]
 fn leadership_is_handed_over_under_load() {
     let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
