@@ -2,6 +2,7 @@
 
 pub mod categories;
 pub mod context;
+pub mod docs;
 pub mod error;
 pub mod expire;
 pub mod float80;
@@ -9,6 +10,7 @@ pub mod glob;
 pub mod numbering;
 pub mod numbers;
 pub mod spec;
+pub mod syntax;
 pub mod words;
 
 pub mod cluster;

@@ -8,6 +8,7 @@
 //! add `tests/scripts/<group>/<verb>.resp`. Nothing else.
 
 use crate::commands::context::{NodeContext, ReadContext, SessionContext, WriteContext};
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use futures_util::future::BoxFuture;
 use protocol::{Reply, Request};
@@ -17,20 +18,24 @@ use protocol::{Reply, Request};
 pub struct CommandSpec {
     /// Lower-case name; for a subcommand, without its container (`setname`).
     pub name: &'static str,
-    /// Arguments as a manual page writes them, the name included.
+    /// Arguments as a manual page writes them, the name included; see [`crate::commands::syntax`].
     pub syntax: &'static str,
-    /// One sentence.
+    /// One sentence, that of Redis where it is true here.
     pub summary: &'static str,
     /// Chapter of the manual.
     pub group: Group,
     /// Redis version that introduced it.
     pub since: &'static str,
+    /// Its cost and history.
+    pub docs: Docs,
     /// Number of arguments, the name (and container) included.
     pub arity: Arity,
     /// Redis's flags.
     pub flags: Flags,
     /// ACL categories beyond those that follow from flags and group.
     pub categories: &'static [&'static str],
+    /// What clients and proxies of many shards should know, in Redis's words.
+    pub tips: &'static [&'static str],
     /// Where its keys are.
     pub keys: Keys,
     /// Subcommands of a container.
@@ -47,9 +52,11 @@ impl CommandSpec {
         summary: "",
         group: Group::Generic,
         since: "1.0.0",
+        docs: Docs::NONE,
         arity: Arity::AtLeast(1),
         flags: Flags::NONE,
         categories: &[],
+        tips: &[],
         keys: Keys::None,
         subcommands: &[],
         run: Run::Container,

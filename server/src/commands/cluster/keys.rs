@@ -10,6 +10,7 @@
 use super::PLAIN;
 use super::shape::LAST_SLOT;
 use crate::commands::context::{ReadContext, SessionContext};
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers;
 use crate::commands::spec::{Arity, CommandSpec, Run};
@@ -18,8 +19,9 @@ use protocol::{Reply, Request};
 
 pub(super) const KEYSLOT: CommandSpec = CommandSpec {
     name: "keyslot",
-    syntax: "CLUSTER KEYSLOT key",
+    syntax: "CLUSTER KEYSLOT key{string}",
     summary: "Returns the hash slot of a key.",
+    docs: Docs::cost("O(N) where N is the number of bytes in the key"),
     arity: Arity::Exactly(3),
     run: Run::Session(key_slot_of),
     ..PLAIN
@@ -29,6 +31,7 @@ pub(super) const COUNTKEYSINSLOT: CommandSpec = CommandSpec {
     name: "countkeysinslot",
     syntax: "CLUSTER COUNTKEYSINSLOT slot",
     summary: "Returns the number of keys in a hash slot.",
+    docs: Docs::cost("O(N) where N is the number of keys in the slot."),
     arity: Arity::Exactly(3),
     run: Run::Scan(count),
     ..PLAIN
@@ -38,6 +41,8 @@ pub(super) const GETKEYSINSLOT: CommandSpec = CommandSpec {
     name: "getkeysinslot",
     syntax: "CLUSTER GETKEYSINSLOT slot count",
     summary: "Returns keys in a hash slot.",
+    docs: Docs::cost("O(N) where N is the number of keys returned."),
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(4),
     run: Run::Scan(get),
     ..PLAIN

@@ -19,6 +19,7 @@ mod slots;
 mod tests;
 
 use crate::commands::context::{NodeContext, SessionContext};
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use crate::commands::words::{help, printable};
 use crate::node_control::{MembershipChange, Order};
@@ -35,6 +36,7 @@ const CLUSTER: CommandSpec = CommandSpec {
     summary: "A container for commands on the cluster.",
     group: Group::Cluster,
     since: "3.0.0",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     subcommands: SUBCOMMANDS,
     run: Run::Container,
@@ -56,6 +58,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "forget",
         syntax: "CLUSTER FORGET node-id",
         summary: "Removes a member.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(3),
         flags: Flags::ADMIN.and(Flags::STALE).and(Flags::NO_ASYNC_LOADING),
         run: Run::Node(forget),
@@ -67,6 +70,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CLUSTER HELP",
         summary: "Lists the subcommands.",
         since: "5.0.0",
+        docs: Docs::COST_1,
         flags: Flags::LOADING.and(Flags::STALE),
         run: Run::Session(print_help),
         ..PLAIN
@@ -78,6 +82,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "myid",
         syntax: "CLUSTER MYID",
         summary: "Returns the cluster's name for this node.",
+        docs: Docs::COST_1,
         run: Run::Session(my_id),
         ..PLAIN
     },
@@ -125,7 +130,8 @@ fn print_help(_: &mut SessionContext<'_>, _: &Request) -> Reply {
             "    Return the node id.",
             "NODES",
             "    Return cluster configuration seen by node. Output format:",
-            "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...",
+            "    <id> <ip:port@bus-port[,hostname]> <flags> <master> <pings> <pongs> <epoch> \
+             <link> <slot> ...",
             "REPLICAS <node-id>",
             "    Return <node-id> replicas.",
             "SLOTS",
@@ -135,7 +141,8 @@ fn print_help(_: &mut SessionContext<'_>, _: &Request) -> Reply {
             "    Return information about slot range mappings and the nodes associated with them.",
             "LINKS",
             "    Return information about all network links between this node and its peers.",
-            "    Output format is an array where each array element is a map containing attributes of a link",
+            "    Output format is an array where each array element is a map containing \
+             attributes of a link",
         ],
     )
 }

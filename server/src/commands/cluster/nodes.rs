@@ -11,6 +11,7 @@
 use super::PLAIN;
 use super::shape::{self, LAST_SLOT};
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::printable;
 use crate::status::{ClusterStatus, Member};
@@ -20,6 +21,8 @@ pub(super) const INFO: CommandSpec = CommandSpec {
     name: "info",
     syntax: "CLUSTER INFO",
     summary: "Returns the state of the cluster.",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     run: Run::Session(info),
     ..PLAIN
 };
@@ -28,6 +31,8 @@ pub(super) const NODES: CommandSpec = CommandSpec {
     name: "nodes",
     syntax: "CLUSTER NODES",
     summary: "Returns the members of the cluster, one line each.",
+    docs: Docs::cost("O(N) where N is the total number of Cluster nodes"),
+    tips: &["nondeterministic_output"],
     run: Run::Session(nodes),
     ..PLAIN
 };
@@ -37,6 +42,8 @@ pub(super) const REPLICAS: CommandSpec = CommandSpec {
     syntax: "CLUSTER REPLICAS node-id",
     summary: "Returns the replicas of a master, one line each.",
     since: "5.0.0",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(3),
     flags: Flags::ADMIN.and(Flags::STALE),
     run: Run::Session(replicas),
@@ -48,6 +55,8 @@ pub(super) const SLAVES: CommandSpec = CommandSpec {
     syntax: "CLUSTER SLAVES node-id",
     summary: "Another name of CLUSTER REPLICAS.",
     since: "3.0.0",
+    docs: Docs::COST_1.deprecated("5.0.0", "`CLUSTER REPLICAS`"),
+    tips: &["nondeterministic_output"],
     ..REPLICAS
 };
 
@@ -56,6 +65,8 @@ pub(super) const LINKS: CommandSpec = CommandSpec {
     syntax: "CLUSTER LINKS",
     summary: "Returns the live links to other members.",
     since: "7.0.0",
+    docs: Docs::cost("O(N) where N is the total number of Cluster nodes"),
+    tips: &["nondeterministic_output"],
     run: Run::Session(links),
     ..PLAIN
 };

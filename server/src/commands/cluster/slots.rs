@@ -8,6 +8,7 @@
 use super::PLAIN;
 use super::shape::{self, LAST_SLOT};
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{CommandSpec, Run};
 use crate::status::{ClusterStatus, Member};
 use protocol::{Reply, Request};
@@ -16,6 +17,13 @@ pub(super) const SLOTS: CommandSpec = CommandSpec {
     name: "slots",
     syntax: "CLUSTER SLOTS",
     summary: "Returns the slot ranges with their master and replicas.",
+    docs: Docs::cost("O(N) where N is the total number of Cluster nodes")
+        .deprecated("7.0.0", "`CLUSTER SHARDS`")
+        .history(&[
+            ("4.0.0", "Added node IDs."),
+            ("7.0.0", "Added additional networking metadata field."),
+        ]),
+    tips: &["nondeterministic_output"],
     run: Run::Session(slots),
     ..PLAIN
 };
@@ -25,6 +33,8 @@ pub(super) const SHARDS: CommandSpec = CommandSpec {
     syntax: "CLUSTER SHARDS",
     summary: "Returns the shards with their slots and nodes.",
     since: "7.0.0",
+    docs: Docs::cost("O(N) where N is the total number of cluster nodes"),
+    tips: &["nondeterministic_output"],
     run: Run::Session(shards),
     ..PLAIN
 };

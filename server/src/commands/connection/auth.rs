@@ -10,16 +10,19 @@
 
 use super::hello::HANDSHAKE_FLAGS;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Group, Run};
 use crate::commands::words::SYNTAX;
 use protocol::{Reply, Request};
 
 pub(super) const AUTH: CommandSpec = CommandSpec {
     name: "auth",
-    syntax: "AUTH [username] password",
+    syntax: "AUTH [username]{6.0.0} password",
     summary: "Authenticates the connection.",
     group: Group::Connection,
     since: "1.0.0",
+    docs: Docs::cost("O(N) where N is the number of passwords defined for the user")
+        .history(&[("6.0.0", "Added ACL style (username and password).")]),
     arity: Arity::AtLeast(2),
     flags: HANDSHAKE_FLAGS,
     run: Run::Session(auth),

@@ -6,6 +6,7 @@
 //! ```
 
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use protocol::{Reply, Request};
 
@@ -15,6 +16,7 @@ pub(super) const ECHO: CommandSpec = CommandSpec {
     summary: "Returns the message.",
     group: Group::Connection,
     since: "1.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(2),
     flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
     run: Run::Session(echo),

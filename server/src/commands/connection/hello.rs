@@ -8,6 +8,7 @@
 use super::auth::authenticate;
 use super::client;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::info::REDIS_VERSION;
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
@@ -26,10 +27,15 @@ pub(super) const HANDSHAKE_FLAGS: Flags = Flags::NOSCRIPT
 
 pub(super) const HELLO: CommandSpec = CommandSpec {
     name: "hello",
-    syntax: "HELLO [protover [AUTH username password] [SETNAME clientname]]",
+    syntax: "HELLO [protover [AUTH username password] [SETNAME clientname]]{arguments}",
     summary: "Agrees on the protocol with the server, and says who it is.",
     group: Group::Connection,
     since: "6.0.0",
+    docs: Docs::COST_1.history(&[(
+        "6.2.0",
+        "`protover` made optional; when called without arguments the command \
+             reports the current connection's context.",
+    )]),
     arity: Arity::AtLeast(1),
     flags: HANDSHAKE_FLAGS,
     run: Run::Session(hello),

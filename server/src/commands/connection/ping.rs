@@ -8,6 +8,7 @@
 //! ```
 
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::CommandError;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use protocol::{Reply, Request};
@@ -18,6 +19,8 @@ pub(super) const PING: CommandSpec = CommandSpec {
     summary: "Returns the message, or PONG without one.",
     group: Group::Connection,
     since: "1.0.0",
+    docs: Docs::COST_1,
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     arity: Arity::AtLeast(1),
     flags: Flags::FAST,
     run: Run::Session(ping),

@@ -7,6 +7,7 @@
 
 use super::hello::HANDSHAKE_FLAGS;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Group, Run};
 use protocol::{Reply, Request};
 
@@ -16,6 +17,7 @@ pub(super) const QUIT: CommandSpec = CommandSpec {
     summary: "Closes the connection.",
     group: Group::Connection,
     since: "1.0.0",
+    docs: Docs::COST_1,
     arity: Arity::AtLeast(1),
     flags: HANDSHAKE_FLAGS,
     run: Run::Session(quit),

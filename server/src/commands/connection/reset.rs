@@ -7,6 +7,7 @@
 
 use super::hello::HANDSHAKE_FLAGS;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Group, Run};
 use crate::session::ReplyMode;
 use protocol::encode::RespVersion;
@@ -19,6 +20,7 @@ pub(super) const RESET: CommandSpec = CommandSpec {
     summary: "Resets the connection: database, MULTI, WATCH, protocol, name, authentication.",
     group: Group::Connection,
     since: "6.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(1),
     flags: HANDSHAKE_FLAGS,
     run: Run::Session(reset),

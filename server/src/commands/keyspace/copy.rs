@@ -14,6 +14,7 @@
 //! The deadline goes with the value.
 
 use crate::commands::context::{WriteContext, user_key};
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers::database;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
@@ -26,6 +27,10 @@ pub(super) const COPY: CommandSpec = CommandSpec {
     summary: "Copies the value of a key to another key, in any database.",
     group: Group::Generic,
     since: "6.2.0",
+    docs: Docs::cost(
+        "O(N) worst case for collections, where N is the number of nested items. \
+             O(1) for string values.",
+    ),
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM),
     keys: Keys::Range { first: 1, last: 2, step: 1 },
@@ -41,6 +46,7 @@ pub(super) const MOVE: CommandSpec = CommandSpec {
     syntax: "MOVE key db",
     summary: "Moves a key to another database unless that has it already.",
     since: "1.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::FAST),
     keys: Keys::at(1),

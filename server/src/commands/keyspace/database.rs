@@ -16,6 +16,7 @@
 //! ASYNC and SYNC are accepted and mean the same.
 
 use crate::commands::context::{ReadContext, WriteContext};
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers::{database_in_range, int32};
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
@@ -28,6 +29,8 @@ pub(super) const DBSIZE: CommandSpec = CommandSpec {
     summary: "Returns the number of keys of the selected database.",
     group: Group::Server,
     since: "1.0.0",
+    docs: Docs::COST_1,
+    tips: &["request_policy:all_shards", "response_policy:agg_sum"],
     arity: Arity::Exactly(1),
     flags: Flags::READONLY.and(Flags::FAST),
     categories: &["@keyspace"],
@@ -37,8 +40,13 @@ pub(super) const DBSIZE: CommandSpec = CommandSpec {
 
 pub(super) const FLUSHDB: CommandSpec = CommandSpec {
     name: "flushdb",
-    syntax: "FLUSHDB [ASYNC | SYNC]",
+    syntax: "FLUSHDB [ASYNC{4.0.0} | SYNC{6.2.0}]{async}",
     summary: "Removes all keys of the selected database.",
+    docs: Docs::COST_1.history(&[
+        ("4.0.0", "Added the `ASYNC` flushing mode modifier."),
+        ("6.2.0", "Added the `SYNC` flushing mode modifier."),
+    ]),
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     arity: Arity::AtLeast(1),
     flags: Flags::WRITE,
     categories: &["@keyspace", "@dangerous"],
@@ -48,8 +56,13 @@ pub(super) const FLUSHDB: CommandSpec = CommandSpec {
 
 pub(super) const FLUSHALL: CommandSpec = CommandSpec {
     name: "flushall",
-    syntax: "FLUSHALL [ASYNC | SYNC]",
+    syntax: "FLUSHALL [ASYNC{4.0.0} | SYNC{6.2.0}]{async}",
     summary: "Removes all keys of all databases.",
+    docs: Docs::COST_1.history(&[
+        ("4.0.0", "Added the `ASYNC` flushing mode modifier."),
+        ("6.2.0", "Added the `SYNC` flushing mode modifier."),
+    ]),
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     run: Run::Write { check: check_flush, apply: flushall },
     ..FLUSHDB
 };
@@ -59,6 +72,8 @@ pub(super) const SWAPDB: CommandSpec = CommandSpec {
     syntax: "SWAPDB index1 index2",
     summary: "Exchanges the contents of two databases.",
     since: "4.0.0",
+    docs: Docs::COST_1,
+    tips: &[],
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::FAST),
     run: Run::Write {

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
 use protocol::{Reply, Request};
@@ -18,6 +19,14 @@ pub(super) const DEL: CommandSpec = CommandSpec {
     summary: "Removes keys and returns how many there were.",
     group: Group::Generic,
     since: "1.0.0",
+    docs: Docs::cost(
+        "O(N) where N is the number of keys that will be removed. When a key to \
+             remove holds a value other than a string, the individual complexity for \
+             this key is O(M) where M is the number of elements in the list, set, \
+             sorted set or hash. Removing a single key that holds a string value is \
+             O(1).",
+    ),
+    tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
     arity: Arity::AtLeast(2),
     flags: Flags::WRITE,
     keys: Keys::Range { first: 1, last: -1, step: 1 },
@@ -29,6 +38,8 @@ pub(super) const UNLINK: CommandSpec = CommandSpec {
     name: "unlink",
     syntax: "UNLINK key [key ...]",
     since: "4.0.0",
+    docs: Docs::cost("O(N) where N is the number of keys that will be removed."),
+    tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
     flags: Flags::WRITE.and(Flags::FAST),
     ..DEL
 };

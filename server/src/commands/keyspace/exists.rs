@@ -12,6 +12,7 @@
 //! TOUCH counts like EXISTS: times of access are not recorded.
 
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
@@ -22,6 +23,9 @@ pub(super) const EXISTS: CommandSpec = CommandSpec {
     summary: "Returns how many of the keys exist; a key named twice counts twice.",
     group: Group::Generic,
     since: "1.0.0",
+    docs: Docs::cost("O(N) where N is the number of keys to check.")
+        .history(&[("3.0.3", "Accepts multiple `key` arguments.")]),
+    tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
     arity: Arity::AtLeast(2),
     flags: Flags::READONLY.and(Flags::FAST),
     keys: Keys::Range { first: 1, last: -1, step: 1 },
@@ -34,6 +38,8 @@ pub(super) const TOUCH: CommandSpec = CommandSpec {
     syntax: "TOUCH key [key ...]",
     summary: "Returns how many of the keys exist (times of access are not recorded).",
     since: "3.2.1",
+    docs: Docs::cost("O(N) where N is the number of keys that will be touched."),
+    tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
     ..EXISTS
 };
 
@@ -41,6 +47,8 @@ pub(super) const TYPE: CommandSpec = CommandSpec {
     name: "type",
     syntax: "TYPE key",
     summary: "Returns the type of the value of a key, or none.",
+    docs: Docs::COST_1,
+    tips: &[],
     arity: Arity::Exactly(2),
     keys: Keys::at(1),
     run: Run::Read(type_of),

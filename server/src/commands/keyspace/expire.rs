@@ -14,6 +14,7 @@
 //! A deadline that has already come removes the key.
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::expire::{TimeForm, change_deadline};
 use crate::commands::numbers::integer;
@@ -22,10 +23,11 @@ use protocol::{Reply, Request};
 
 pub(super) const EXPIRE: CommandSpec = CommandSpec {
     name: "expire",
-    syntax: "EXPIRE key seconds [NX | XX | GT | LT]",
+    syntax: "EXPIRE key seconds [NX | XX | GT | LT]{condition,7.0.0}",
     summary: "Makes a key expire after some seconds.",
     group: Group::Generic,
     since: "1.0.0",
+    docs: Docs::COST_1.history(&[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")]),
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::FAST),
     keys: Keys::at(1),
@@ -38,9 +40,10 @@ pub(super) const EXPIRE: CommandSpec = CommandSpec {
 
 pub(super) const PEXPIRE: CommandSpec = CommandSpec {
     name: "pexpire",
-    syntax: "PEXPIRE key milliseconds [NX | XX | GT | LT]",
+    syntax: "PEXPIRE key milliseconds [NX | XX | GT | LT]{condition,7.0.0}",
     summary: "Makes a key expire after some milliseconds.",
     since: "2.6.0",
+    docs: Docs::COST_1.history(&[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")]),
     run: Run::Write {
         check: |args| check(args, TimeForm::Millis, "pexpire"),
         apply: |ctx, args| expire(ctx, args, TimeForm::Millis, "pexpire"),
@@ -50,9 +53,10 @@ pub(super) const PEXPIRE: CommandSpec = CommandSpec {
 
 pub(super) const EXPIREAT: CommandSpec = CommandSpec {
     name: "expireat",
-    syntax: "EXPIREAT key unix-time-seconds [NX | XX | GT | LT]",
+    syntax: "EXPIREAT key unix-time-seconds [NX | XX | GT | LT]{condition,7.0.0}",
     summary: "Makes a key expire at a time in seconds since 1970.",
     since: "1.2.0",
+    docs: Docs::COST_1.history(&[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")]),
     run: Run::Write {
         check: |args| check(args, TimeForm::AtSecond, "expireat"),
         apply: |ctx, args| expire(ctx, args, TimeForm::AtSecond, "expireat"),
@@ -62,9 +66,10 @@ pub(super) const EXPIREAT: CommandSpec = CommandSpec {
 
 pub(super) const PEXPIREAT: CommandSpec = CommandSpec {
     name: "pexpireat",
-    syntax: "PEXPIREAT key unix-time-milliseconds [NX | XX | GT | LT]",
+    syntax: "PEXPIREAT key unix-time-milliseconds [NX | XX | GT | LT]{condition,7.0.0}",
     summary: "Makes a key expire at a time in milliseconds since 1970.",
     since: "2.6.0",
+    docs: Docs::COST_1.history(&[("7.0.0", "Added options: `NX`, `XX`, `GT` and `LT`.")]),
     run: Run::Write {
         check: |args| check(args, TimeForm::AtMilli, "pexpireat"),
         apply: |ctx, args| expire(ctx, args, TimeForm::AtMilli, "pexpireat"),
@@ -77,6 +82,7 @@ pub(super) const PERSIST: CommandSpec = CommandSpec {
     syntax: "PERSIST key",
     summary: "Removes the deadline of a key.",
     since: "2.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(2),
     run: Run::Write { check: no_check, apply: persist },
     ..EXPIRE

@@ -12,6 +12,7 @@
 //! access are not recorded, a read being no write here: IDLETIME is always 0.
 
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Failure, Outcome};
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
@@ -24,6 +25,7 @@ pub(super) const OBJECT: CommandSpec = CommandSpec {
     summary: "Container of the commands on the representation of values.",
     group: Group::Generic,
     since: "2.2.3",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     subcommands: &[ENCODING, REFCOUNT, IDLETIME, FREQ, HELP],
     run: Run::Container,
@@ -36,6 +38,8 @@ const ENCODING: CommandSpec = CommandSpec {
     summary: "Returns the encoding that Redis would choose for a value.",
     group: Group::Generic,
     since: "2.2.3",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(3),
     flags: Flags::READONLY,
     keys: Keys::at(2),
@@ -47,6 +51,8 @@ const REFCOUNT: CommandSpec = CommandSpec {
     name: "refcount",
     syntax: "OBJECT REFCOUNT key",
     summary: "Returns how many references Redis would hold to a value.",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     run: Run::Read(|ctx, args| about(ctx, args, |record| Ok(Reply::Integer(references(record))))),
     ..ENCODING
 };
@@ -55,6 +61,8 @@ const IDLETIME: CommandSpec = CommandSpec {
     name: "idletime",
     syntax: "OBJECT IDLETIME key",
     summary: "Returns 0 for a key that exists (times of access are not recorded).",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     run: Run::Read(|ctx, args| about(ctx, args, |_| Ok(Reply::Integer(0)))),
     ..ENCODING
 };
@@ -64,6 +72,8 @@ const FREQ: CommandSpec = CommandSpec {
     syntax: "OBJECT FREQ key",
     summary: "Refused for a key that exists (frequencies of access are not recorded).",
     since: "4.0.0",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     run: Run::Read(|ctx, args| about(ctx, args, |_| Err(CommandError::text(NO_FREQUENCY).into()))),
     ..ENCODING
 };
@@ -73,6 +83,8 @@ const HELP: CommandSpec = CommandSpec {
     syntax: "OBJECT HELP",
     summary: "Prints the subcommands of OBJECT.",
     since: "6.2.0",
+    docs: Docs::COST_1,
+    tips: &[],
     arity: Arity::Exactly(2),
     flags: Flags::LOADING.and(Flags::STALE),
     keys: Keys::None,

@@ -12,6 +12,7 @@
 //! the wider the gap before them, but each can be found, also where all share few slots.
 
 use crate::commands::context::{ReadContext, SeededRandom};
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use protocol::{Reply, Request};
@@ -25,6 +26,8 @@ pub(super) const RANDOMKEY: CommandSpec = CommandSpec {
     summary: "Returns a random key of the selected database.",
     group: Group::Generic,
     since: "1.0.0",
+    docs: Docs::COST_1,
+    tips: &["request_policy:all_shards", "nondeterministic_output"],
     arity: Arity::Exactly(1),
     flags: Flags::READONLY,
     run: Run::Read(randomkey),

@@ -14,6 +14,7 @@
 //! The deadline goes with the value.
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Failure};
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
 use protocol::{Reply, Request};
@@ -24,6 +25,7 @@ pub(super) const RENAME: CommandSpec = CommandSpec {
     summary: "Renames a key, replacing a key that has the new name.",
     group: Group::Generic,
     since: "1.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     flags: Flags::WRITE,
     keys: Keys::Range { first: 1, last: 2, step: 1 },
@@ -38,6 +40,10 @@ pub(super) const RENAMENX: CommandSpec = CommandSpec {
     name: "renamenx",
     syntax: "RENAMENX key newkey",
     summary: "Renames a key unless a key has the new name.",
+    docs: Docs::COST_1.history(&[(
+        "3.2.0",
+        "The command no longer returns an error when source and destination names are the same.",
+    )]),
     flags: Flags::WRITE.and(Flags::FAST),
     run: Run::Write {
         check: no_check,

@@ -13,6 +13,7 @@
 //! returned, and no key is returned twice. Keys of one place are returned together.
 
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::glob::Glob;
 use crate::commands::numbers::integer;
@@ -23,10 +24,17 @@ use storage::keyspace::KeyRow;
 
 pub(super) const SCAN: CommandSpec = CommandSpec {
     name: "scan",
-    syntax: "SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]",
+    syntax: "SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]{6.0.0}",
     summary: "Returns some of the keys of the selected database and a cursor for the next ones.",
     group: Group::Generic,
     since: "2.8.0",
+    docs: Docs::cost(
+        "O(1) for every call. O(N) for a complete iteration, including enough \
+             command calls for the cursor to return back to 0. N is the number of \
+             elements inside the collection.",
+    )
+    .history(&[("6.0.0", "Added the `TYPE` subcommand.")]),
+    tips: &["nondeterministic_output", "request_policy:special"],
     arity: Arity::AtLeast(2),
     flags: Flags::READONLY,
     keys: Keys::None,
@@ -39,6 +47,12 @@ pub(super) const KEYS: CommandSpec = CommandSpec {
     syntax: "KEYS pattern",
     summary: "Returns all keys of the selected database that match a pattern.",
     since: "1.0.0",
+    docs: Docs::cost(
+        "O(N) with N being the number of keys in the database, under the \
+             assumption that the key names in the database and the given pattern have \
+             limited length.",
+    ),
+    tips: &["request_policy:all_shards", "nondeterministic_output_order"],
     arity: Arity::Exactly(2),
     categories: &["@dangerous"],
     run: Run::Scan(keys),

@@ -13,6 +13,7 @@
 //! node that answers; whether the key is there is not.
 
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
@@ -23,6 +24,8 @@ pub(super) const TTL: CommandSpec = CommandSpec {
     summary: "Returns the time a key has left, in seconds.",
     group: Group::Generic,
     since: "1.0.0",
+    docs: Docs::COST_1.history(&[("2.8.0", "Added the -2 reply.")]),
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(2),
     flags: Flags::READONLY.and(Flags::FAST),
     keys: Keys::at(1),
@@ -35,6 +38,8 @@ pub(super) const PTTL: CommandSpec = CommandSpec {
     syntax: "PTTL key",
     summary: "Returns the time a key has left, in milliseconds.",
     since: "2.6.0",
+    docs: Docs::COST_1.history(&[("2.8.0", "Added the -2 reply.")]),
+    tips: &["nondeterministic_output"],
     run: Run::Read(|ctx, args| figure(ctx, args, |deadline_ms| left(ctx, deadline_ms))),
     ..TTL
 };
@@ -44,6 +49,8 @@ pub(super) const EXPIRETIME: CommandSpec = CommandSpec {
     syntax: "EXPIRETIME key",
     summary: "Returns when a key expires, in seconds since 1970.",
     since: "7.0.0",
+    docs: Docs::COST_1,
+    tips: &[],
     run: Run::Read(|ctx, args| figure(ctx, args, seconds)),
     ..TTL
 };
@@ -53,6 +60,8 @@ pub(super) const PEXPIRETIME: CommandSpec = CommandSpec {
     syntax: "PEXPIRETIME key",
     summary: "Returns when a key expires, in milliseconds since 1970.",
     since: "7.0.0",
+    docs: Docs::COST_1,
+    tips: &[],
     run: Run::Read(|ctx, args| figure(ctx, args, |deadline_ms| deadline_ms)),
     ..TTL
 };

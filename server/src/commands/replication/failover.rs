@@ -8,6 +8,7 @@
 //! Unlike Redis it may be given on any node, and is answered when the other node leads.
 
 use crate::commands::context::NodeContext;
+use crate::commands::docs::Docs;
 use crate::commands::numbers;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use crate::commands::words::{SYNTAX, is_word};
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 pub(super) const FAILOVER: CommandSpec = CommandSpec {
     name: "failover",
-    syntax: "FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]",
+    syntax: "FAILOVER [TO host port [FORCE]]{target} [ABORT] [TIMEOUT milliseconds]",
     summary: "Hands leadership over to another node.",
     group: Group::Server,
     since: "6.2.0",
+    docs: Docs::COST_1,
     arity: Arity::AtLeast(1),
     flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::STALE),
     run: Run::Node(failover),

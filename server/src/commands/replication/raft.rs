@@ -10,6 +10,7 @@
 //! ```
 
 use crate::commands::context::{NodeContext, SessionContext};
+use crate::commands::docs::Docs;
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use crate::commands::words::help;
@@ -38,6 +39,7 @@ pub(super) const NODE: CommandSpec = CommandSpec {
     name: "raft.node",
     syntax: "RAFT.NODE subcommand",
     summary: "A container for commands on the members of the cluster.",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     flags: Flags::NONE,
     subcommands: NODE_SUBCOMMANDS,
@@ -50,6 +52,7 @@ static NODE_SUBCOMMANDS: &[CommandSpec] = &[
         name: "add",
         syntax: "RAFT.NODE ADD host:port",
         summary: "Adds the node with this client address: learner, caught up, then voter.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(3),
         run: Run::Node(add),
         ..ADMIN
@@ -58,6 +61,7 @@ static NODE_SUBCOMMANDS: &[CommandSpec] = &[
         name: "help",
         syntax: "RAFT.NODE HELP",
         summary: "Lists the subcommands.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(node_help),
         ..PLAIN
@@ -66,22 +70,25 @@ static NODE_SUBCOMMANDS: &[CommandSpec] = &[
         name: "list",
         syntax: "RAFT.NODE LIST",
         summary: "Returns the members of the cluster.",
+        docs: Docs::cost("O(N) where N is the number of members."),
         arity: Arity::Exactly(2),
         run: Run::Session(list),
         ..PLAIN
     },
     CommandSpec {
         name: "promote",
-        syntax: "RAFT.NODE PROMOTE id",
+        syntax: "RAFT.NODE PROMOTE id{integer}",
         summary: "Makes a learner a voter.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(3),
         run: Run::Node(promote),
         ..ADMIN
     },
     CommandSpec {
         name: "remove",
-        syntax: "RAFT.NODE REMOVE id",
+        syntax: "RAFT.NODE REMOVE id{integer}",
         summary: "Removes a member.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(3),
         run: Run::Node(remove),
         ..ADMIN
@@ -92,6 +99,7 @@ pub(super) const CLUSTER: CommandSpec = CommandSpec {
     name: "raft.cluster",
     syntax: "RAFT.CLUSTER subcommand",
     summary: "A container for commands that make this node part of a cluster.",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     flags: Flags::NONE,
     subcommands: CLUSTER_SUBCOMMANDS,
@@ -104,6 +112,7 @@ static CLUSTER_SUBCOMMANDS: &[CommandSpec] = &[
         name: "help",
         syntax: "RAFT.CLUSTER HELP",
         summary: "Lists the subcommands.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(cluster_help),
         ..PLAIN
@@ -112,6 +121,7 @@ static CLUSTER_SUBCOMMANDS: &[CommandSpec] = &[
         name: "init",
         syntax: "RAFT.CLUSTER INIT",
         summary: "Forms a cluster of this node alone.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Node(init),
         ..ADMIN
@@ -120,6 +130,7 @@ static CLUSTER_SUBCOMMANDS: &[CommandSpec] = &[
         name: "join",
         syntax: "RAFT.CLUSTER JOIN host:port [host:port ...]",
         summary: "Enters the cluster that these client addresses belong to.",
+        docs: Docs::cost("O(N) where N is the number of addresses."),
         arity: Arity::AtLeast(3),
         run: Run::Node(join),
         ..ADMIN
@@ -128,8 +139,9 @@ static CLUSTER_SUBCOMMANDS: &[CommandSpec] = &[
 
 pub(super) const TRANSFER_LEADER: CommandSpec = CommandSpec {
     name: "raft.transfer_leader",
-    syntax: "RAFT.TRANSFER_LEADER [id]",
+    syntax: "RAFT.TRANSFER_LEADER [id{integer}]",
     summary: "Hands leadership to a member, or to the most caught-up one.",
+    docs: Docs::COST_1,
     arity: Arity::AtLeast(1),
     run: Run::Node(transfer_leader),
     ..ADMIN
@@ -139,6 +151,9 @@ pub(super) const SNAPSHOT: CommandSpec = CommandSpec {
     name: "raft.snapshot",
     syntax: "RAFT.SNAPSHOT",
     summary: "Makes the state durable and frees the log behind it.",
+    docs: Docs::cost(
+        "O(N) where N is the number of keys written since the state was last durable.",
+    ),
     arity: Arity::Exactly(1),
     run: Run::Node(snapshot),
     ..ADMIN
@@ -148,6 +163,7 @@ pub(super) const PEER: CommandSpec = CommandSpec {
     name: "raft.peer",
     syntax: "RAFT.PEER",
     summary: "Returns what a node that joins must know of this one.",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(1),
     run: Run::Node(peer),
     ..ADMIN

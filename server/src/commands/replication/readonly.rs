@@ -9,6 +9,7 @@
 //! slot ever moves between masters, so ASKING changes nothing.
 
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use protocol::{Reply, Request};
 use std::sync::atomic::Ordering;
@@ -26,6 +27,7 @@ pub(super) const READONLY: CommandSpec = CommandSpec {
     name: "readonly",
     syntax: "READONLY",
     summary: "Lets this connection read what this node has applied, without asking the leader.",
+    docs: Docs::COST_1,
     run: Run::Session(readonly),
     ..PLAIN
 };
@@ -34,6 +36,7 @@ pub(super) const READWRITE: CommandSpec = CommandSpec {
     name: "readwrite",
     syntax: "READWRITE",
     summary: "Ends READONLY.",
+    docs: Docs::COST_1,
     run: Run::Session(readwrite),
     ..PLAIN
 };
@@ -42,6 +45,7 @@ pub(super) const ASKING: CommandSpec = CommandSpec {
     name: "asking",
     syntax: "ASKING",
     summary: "Accepted: no slot is ever moved.",
+    docs: Docs::COST_1,
     flags: Flags::FAST,
     run: Run::Session(asking),
     ..PLAIN

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use crate::status::{ClusterStatus, Role};
 use protocol::{Reply, Request};
@@ -18,6 +19,7 @@ pub(super) const ROLE: CommandSpec = CommandSpec {
     summary: "Returns the replication role.",
     group: Group::Server,
     since: "2.8.12",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(1),
     flags: Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST),
     categories: &["@admin", "@dangerous"],

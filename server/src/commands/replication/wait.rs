@@ -11,6 +11,7 @@
 //! wait.
 
 use crate::commands::context::NodeContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::CommandError;
 use crate::commands::numbers;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
@@ -27,6 +28,8 @@ pub(super) const WAIT: CommandSpec = CommandSpec {
     summary: "Waits until other nodes have the last write of this connection on their disks.",
     group: Group::Generic,
     since: "3.0.0",
+    docs: Docs::COST_1,
+    tips: &["request_policy:all_shards", "response_policy:agg_min"],
     arity: Arity::Exactly(3),
     flags: Flags::NOSCRIPT,
     categories: &["@connection"],
@@ -39,6 +42,7 @@ pub(super) const WAITAOF: CommandSpec = CommandSpec {
     syntax: "WAITAOF numlocal numreplicas timeout",
     summary: "As WAIT, and tells whether this node has the write on its disk.",
     since: "7.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(4),
     run: Run::Node(wait_aof),
     ..WAIT

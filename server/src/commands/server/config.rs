@@ -10,6 +10,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::{SYNTAX, help, printable};
 use protocol::{Reply, Request};
@@ -19,6 +20,7 @@ pub(super) const CONFIG: CommandSpec = CommandSpec {
     syntax: "CONFIG subcommand",
     summary: "A container for commands on settings.",
     since: "2.0.0",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     flags: Flags::NONE,
     subcommands: SUBCOMMANDS,
@@ -35,8 +37,11 @@ const ADMIN: CommandSpec = CommandSpec {
 static SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "get",
-        syntax: "CONFIG GET parameter [parameter ...]",
+        syntax: "CONFIG GET parameter [parameter ...]{block}",
         summary: "Returns the values of settings; patterns are allowed.",
+        docs: Docs::cost("O(N) when N is the number of configuration parameters provided").history(
+            &[("7.0.0", "Added the ability to pass multiple pattern parameters in one call")],
+        ),
         arity: Arity::AtLeast(3),
         run: Run::Session(get),
         ..ADMIN
@@ -46,6 +51,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CONFIG HELP",
         summary: "Lists the subcommands.",
         since: "5.0.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(print_help),
         ..PLAIN
@@ -54,6 +60,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "resetstat",
         syntax: "CONFIG RESETSTAT",
         summary: "Sets the counters of INFO to zero.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(reset_stat),
         ..ADMIN
@@ -63,6 +70,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CONFIG REWRITE",
         summary: "Refused: the configuration file is never written.",
         since: "2.8.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(rewrite),
         ..ADMIN
@@ -71,6 +79,9 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "set",
         syntax: "CONFIG SET parameter value [parameter value ...]",
         summary: "Changes settings, all or none.",
+        docs: Docs::cost("O(N) when N is the number of configuration parameters provided")
+            .history(&[("7.0.0", "Added the ability to set multiple parameters in one call.")]),
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arity: Arity::AtLeast(4),
         run: Run::Session(set),
         ..ADMIN

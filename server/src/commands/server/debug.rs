@@ -10,6 +10,7 @@
 
 use super::PLAIN;
 use crate::commands::context::NodeContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::{help, is_word, subcommand_syntax};
 use crate::config::DebugCommand;
@@ -23,6 +24,7 @@ pub(super) const DEBUG: CommandSpec = CommandSpec {
     syntax: "DEBUG subcommand [argument ...]",
     summary: "A container for commands of test harnesses.",
     since: "1.0.0",
+    docs: Docs::CONTAINER.for_developers(),
     arity: Arity::AtLeast(2),
     flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     run: Run::Node(debug),

@@ -9,6 +9,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::info;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use protocol::{Reply, Request};
@@ -18,6 +19,9 @@ pub(super) const INFO: CommandSpec = CommandSpec {
     syntax: "INFO [section [section ...]]",
     summary: "Returns figures and facts about the node, by section.",
     since: "1.0.0",
+    docs: Docs::COST_1
+        .history(&[("7.0.0", "Added support for taking multiple section arguments.")]),
+    tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     arity: Arity::AtLeast(1),
     categories: &["@dangerous"],
     run: Run::Session(print_info),

@@ -11,6 +11,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::numbering;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::{help, printable};
@@ -22,6 +23,7 @@ pub(super) const LATENCY: CommandSpec = CommandSpec {
     syntax: "LATENCY subcommand",
     summary: "A container for commands on latency.",
     since: "2.8.13",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     flags: Flags::NONE,
     subcommands: SUBCOMMANDS,
@@ -40,6 +42,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "doctor",
         syntax: "LATENCY DOCTOR",
         summary: "Says where to look for latency.",
+        docs: Docs::COST_1,
+        tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
         arity: Arity::Exactly(2),
         run: Run::Session(doctor),
         ..ADMIN
@@ -48,6 +52,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "graph",
         syntax: "LATENCY GRAPH event",
         summary: "Draws the samples of an event; there are none.",
+        docs: Docs::COST_1,
+        tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
         arity: Arity::Exactly(3),
         run: Run::Session(graph),
         ..ADMIN
@@ -58,6 +64,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Lists the subcommands.",
         arity: Arity::Exactly(2),
         since: "2.8.13",
+        docs: Docs::COST_1,
         run: Run::Session(print_help),
         ..PLAIN
     },
@@ -66,6 +73,10 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "LATENCY HISTOGRAM [command [command ...]]",
         summary: "Returns how many calls took at most 1, 2, 4... microseconds.",
         since: "7.0.0",
+        docs: Docs::cost(
+            "O(N) where N is the number of commands with latency information being retrieved.",
+        ),
+        tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
         arity: Arity::AtLeast(2),
         run: Run::Session(histogram),
         ..ADMIN
@@ -74,6 +85,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "history",
         syntax: "LATENCY HISTORY event",
         summary: "Returns the samples of an event; there are none.",
+        docs: Docs::COST_1,
+        tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
         arity: Arity::Exactly(3),
         run: Run::Session(no_samples),
         ..ADMIN
@@ -82,6 +95,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "latest",
         syntax: "LATENCY LATEST",
         summary: "Returns the last sample of each event; there are none.",
+        docs: Docs::COST_1,
+        tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
         arity: Arity::Exactly(2),
         run: Run::Session(no_samples),
         ..ADMIN
@@ -90,6 +105,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "reset",
         syntax: "LATENCY RESET [event [event ...]]",
         summary: "Forgets events; returns of how many.",
+        docs: Docs::COST_1,
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arity: Arity::AtLeast(2),
         run: Run::Session(reset),
         ..ADMIN

@@ -10,6 +10,7 @@
 
 use super::PLAIN;
 use crate::commands::context::{ReadContext, SessionContext};
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Keys, Run};
@@ -21,6 +22,7 @@ pub(super) const MEMORY: CommandSpec = CommandSpec {
     syntax: "MEMORY subcommand",
     summary: "A container for commands on memory.",
     since: "4.0.0",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     flags: Flags::NONE,
     subcommands: SUBCOMMANDS,
@@ -34,6 +36,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "MEMORY DOCTOR",
         summary: "Says what decides how much memory is used.",
         since: "4.0.0",
+        docs: Docs::COST_1,
+        tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
         arity: Arity::Exactly(2),
         flags: Flags::NONE,
         run: Run::Session(doctor),
@@ -44,6 +48,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "MEMORY HELP",
         summary: "Lists the subcommands.",
         since: "4.0.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(print_help),
         ..PLAIN
@@ -53,6 +58,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "MEMORY USAGE key [SAMPLES count]",
         summary: "Estimates the bytes that a key and its value take in the store.",
         since: "4.0.0",
+        docs: Docs::COST_1,
         arity: Arity::AtLeast(3),
         flags: Flags::READONLY,
         keys: Keys::at(2),

@@ -8,6 +8,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use protocol::{Reply, Request};
 
@@ -16,6 +17,7 @@ pub(super) const MONITOR: CommandSpec = CommandSpec {
     syntax: "MONITOR",
     summary: "Shows every command that this node gets, passwords left out.",
     since: "1.0.0",
+    docs: Docs::NONE,
     arity: Arity::Exactly(1),
     flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE),
     run: Run::Session(monitor),

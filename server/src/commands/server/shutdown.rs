@@ -10,6 +10,7 @@
 
 use super::PLAIN;
 use crate::commands::context::NodeContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::{SYNTAX, is_word};
 use crate::node_control::Order;
@@ -18,9 +19,10 @@ use protocol::{Reply, Request};
 
 pub(super) const SHUTDOWN: CommandSpec = CommandSpec {
     name: "shutdown",
-    syntax: "SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    syntax: "SHUTDOWN [NOSAVE | SAVE] [NOW]{7.0.0} [FORCE]{7.0.0} [ABORT]{7.0.0}",
     summary: "Hands leadership over and ends the process.",
     since: "1.0.0",
+    docs: Docs::COST_1.history(&[("7.0.0", "Added the `NOW`, `FORCE` and `ABORT` modifiers.")]),
     arity: Arity::AtLeast(1),
     flags: Flags::ADMIN
         .and(Flags::NOSCRIPT)

@@ -7,6 +7,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::{help, subcommand_syntax};
@@ -18,6 +19,7 @@ pub(super) const SLOWLOG: CommandSpec = CommandSpec {
     syntax: "SLOWLOG subcommand",
     summary: "A container for commands on the slow log.",
     since: "2.2.12",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     flags: Flags::NONE,
     subcommands: SUBCOMMANDS,
@@ -39,6 +41,9 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "get",
         syntax: "SLOWLOG GET [count]",
         summary: "Returns entries, newest first.",
+        docs: Docs::cost("O(N) where N is the number of entries returned")
+            .history(&[("4.0.0", "Added client IP address, port and name to the reply.")]),
+        tips: &["request_policy:all_nodes", "nondeterministic_output"],
         arity: Arity::AtLeast(2),
         run: Run::Session(get),
         ..ADMIN
@@ -48,6 +53,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "SLOWLOG HELP",
         summary: "Lists the subcommands.",
         since: "6.2.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(print_help),
         ..PLAIN
@@ -56,6 +62,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "len",
         syntax: "SLOWLOG LEN",
         summary: "Returns the number of entries.",
+        docs: Docs::COST_1,
+        tips: &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
         arity: Arity::Exactly(2),
         run: Run::Session(len),
         ..ADMIN
@@ -64,6 +72,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "reset",
         syntax: "SLOWLOG RESET",
         summary: "Forgets all entries.",
+        docs: Docs::cost("O(N) where N is the number of entries in the slowlog"),
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arity: Arity::Exactly(2),
         run: Run::Session(reset),
         ..ADMIN

@@ -104,4 +104,6 @@ fn commands_describe_themselves() {
     assert_eq!(names.len(), 5);
     let Reply::Map(docs) = node.reply("COMMAND DOCS get nosuch") else { panic!("a map") };
     assert_eq!(docs.len(), 1);
+    let Reply::Map(docs) = node.reply("COMMAND DOCS") else { panic!("a map") };
+    assert_eq!(docs.len(), count);
 }

@@ -8,6 +8,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use protocol::{Reply, Request};
 
@@ -16,6 +17,8 @@ pub(super) const TIME: CommandSpec = CommandSpec {
     syntax: "TIME",
     summary: "Returns the time of this node: seconds since 1970, and microseconds.",
     since: "2.6.0",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(1),
     flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
     run: Run::Session(time),
@@ -25,8 +28,11 @@ pub(super) const TIME: CommandSpec = CommandSpec {
 pub(super) const LASTSAVE: CommandSpec = CommandSpec {
     name: "lastsave",
     syntax: "LASTSAVE",
-    summary: "Returns when the state last became durable apart from the log, in seconds since 1970.",
+    summary: "Returns when the state last became durable apart from the log, in \
+             seconds since 1970.",
     since: "1.0.0",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(1),
     flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
     categories: &["@admin", "@dangerous"],

@@ -9,6 +9,7 @@
 
 use super::check_length;
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
 use bytes::Bytes;
@@ -21,6 +22,7 @@ pub(super) const APPEND: CommandSpec = CommandSpec {
     summary: "Appends to a string, or creates it, and returns its length in bytes.",
     group: Group::String,
     since: "2.0.0",
+    docs: Docs::cost("O(N) where N is the length of the resulting string."),
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     keys: Keys::at(1),

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::commands::context::{ReadContext, WriteContext};
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
 use protocol::{Reply, Request};
@@ -20,6 +21,7 @@ pub(super) const GET: CommandSpec = CommandSpec {
     summary: "Returns a string.",
     group: Group::String,
     since: "1.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(2),
     flags: Flags::READONLY.and(Flags::FAST),
     keys: Keys::at(1),
@@ -32,6 +34,7 @@ pub(super) const GETDEL: CommandSpec = CommandSpec {
     syntax: "GETDEL key",
     summary: "Returns a string and removes its key.",
     since: "6.2.0",
+    docs: Docs::COST_1,
     flags: Flags::WRITE.and(Flags::FAST).and(Flags::RETURNS_VALUE),
     run: Run::Write { check: no_check, apply: getdel },
     ..GET

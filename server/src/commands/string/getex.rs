@@ -14,6 +14,7 @@
 //! ```
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::expire::{TimeForm, change_deadline};
 use crate::commands::numbers::integer;
@@ -23,10 +24,11 @@ use protocol::{Reply, Request};
 pub(super) const GETEX: CommandSpec = CommandSpec {
     name: "getex",
     syntax: "GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
-             PXAT unix-time-milliseconds | PERSIST]",
+             PXAT unix-time-milliseconds | PERSIST]{expiration}",
     summary: "Returns a string and changes or removes the deadline of its key.",
     group: Group::String,
     since: "6.2.0",
+    docs: Docs::COST_1,
     arity: Arity::AtLeast(2),
     flags: Flags::WRITE.and(Flags::FAST).and(Flags::RETURNS_VALUE),
     keys: Keys::at(1),

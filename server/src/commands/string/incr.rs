@@ -8,6 +8,7 @@
 //! ```
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers::integer;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
@@ -19,6 +20,7 @@ pub(super) const INCR: CommandSpec = CommandSpec {
     summary: "Adds one to the integer that a string holds.",
     group: Group::String,
     since: "1.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(2),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     keys: Keys::at(1),
@@ -30,6 +32,7 @@ pub(super) const DECR: CommandSpec = CommandSpec {
     name: "decr",
     syntax: "DECR key",
     summary: "Subtracts one from the integer that a string holds.",
+    docs: Docs::COST_1,
     run: Run::Write { check: no_check, apply: |ctx, args| add(ctx, args, -1) },
     ..INCR
 };
@@ -38,6 +41,7 @@ pub(super) const INCRBY: CommandSpec = CommandSpec {
     name: "incrby",
     syntax: "INCRBY key increment",
     summary: "Adds a number to the integer that a string holds.",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     run: Run::Write {
         check: |args| integer(args.arg(2)).map(|_| ()),
@@ -50,6 +54,7 @@ pub(super) const DECRBY: CommandSpec = CommandSpec {
     name: "decrby",
     syntax: "DECRBY key decrement",
     summary: "Subtracts a number from the integer that a string holds.",
+    docs: Docs::COST_1,
     run: Run::Write {
         check: |args| negated(args).map(|_| ()),
         apply: |ctx, args| add(ctx, args, negated(args)?),

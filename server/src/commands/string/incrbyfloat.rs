@@ -10,6 +10,7 @@
 //! [`float80`]: crate::commands::float80
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::float80::Float80;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
@@ -18,10 +19,11 @@ use storage::value::{StringForm, ValueKind};
 
 pub(super) const INCRBYFLOAT: CommandSpec = CommandSpec {
     name: "incrbyfloat",
-    syntax: "INCRBYFLOAT key increment",
+    syntax: "INCRBYFLOAT key increment{double}",
     summary: "Adds a number to the float that a string holds.",
     group: Group::String,
     since: "2.6.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     keys: Keys::at(1),

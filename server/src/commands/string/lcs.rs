@@ -15,6 +15,7 @@
 
 use super::STRING_BYTES_MAX;
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers::integer;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
@@ -24,10 +25,11 @@ use std::ops::Range;
 
 pub(super) const LCS: CommandSpec = CommandSpec {
     name: "lcs",
-    syntax: "LCS key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+    syntax: "LCS key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]",
     summary: "Returns the longest common subsequence of two strings.",
     group: Group::String,
     since: "7.0.0",
+    docs: Docs::cost("O(N*M) where N and M are the lengths of s1 and s2, respectively"),
     arity: Arity::AtLeast(3),
     flags: Flags::READONLY,
     keys: Keys::Range { first: 1, last: 2, step: 1 },

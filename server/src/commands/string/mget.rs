@@ -10,6 +10,7 @@
 //! ```
 
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
@@ -21,6 +22,8 @@ pub(super) const MGET: CommandSpec = CommandSpec {
     summary: "Returns several strings, nil for each key that holds none.",
     group: Group::String,
     since: "1.0.0",
+    docs: Docs::cost("O(N) where N is the number of keys to retrieve."),
+    tips: &["request_policy:multi_shard"],
     arity: Arity::AtLeast(2),
     flags: Flags::READONLY.and(Flags::FAST),
     keys: Keys::Range { first: 1, last: -1, step: 1 },

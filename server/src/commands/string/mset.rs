@@ -8,6 +8,7 @@
 //! ```
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
@@ -19,6 +20,8 @@ pub(super) const MSET: CommandSpec = CommandSpec {
     summary: "Sets several keys to strings.",
     group: Group::String,
     since: "1.0.1",
+    docs: Docs::cost("O(N) where N is the number of keys to set."),
+    tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM),
     keys: Keys::Range { first: 1, last: -1, step: 2 },
@@ -30,6 +33,8 @@ pub(super) const MSETNX: CommandSpec = CommandSpec {
     name: "msetnx",
     syntax: "MSETNX key value [key value ...]",
     summary: "Sets several keys to strings unless one of the keys exists.",
+    docs: Docs::cost("O(N) where N is the number of keys to set."),
+    tips: &["request_policy:multi_shard", "response_policy:agg_min"],
     run: Run::Write { check: |args| check_pairs(args, "msetnx"), apply: msetnx },
     ..MSET
 };

@@ -11,6 +11,7 @@
 
 use super::check_length;
 use crate::commands::context::{ReadContext, WriteContext};
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::numbers::integer;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
@@ -25,6 +26,12 @@ pub(super) const GETRANGE: CommandSpec = CommandSpec {
     summary: "Returns the part of a string between two positions, both included.",
     group: Group::String,
     since: "2.4.0",
+    docs: Docs::cost(
+        "O(N) where N is the length of the returned string. The complexity is \
+             ultimately determined by the returned length, but because creating a \
+             substring from an existing string is very cheap, it can be considered \
+             O(1) for small strings.",
+    ),
     arity: Arity::Exactly(4),
     flags: Flags::READONLY,
     keys: Keys::at(1),
@@ -37,6 +44,13 @@ pub(super) const SUBSTR: CommandSpec = CommandSpec {
     syntax: "SUBSTR key start end",
     summary: "Returns the part of a string between two positions (the old name of GETRANGE).",
     since: "1.0.0",
+    docs: Docs::cost(
+        "O(N) where N is the length of the returned string. The complexity is \
+             ultimately determined by the returned length, but because creating a \
+             substring from an existing string is very cheap, it can be considered \
+             O(1) for small strings.",
+    )
+    .deprecated("2.0.0", "`GETRANGE`"),
     ..GETRANGE
 };
 
@@ -45,6 +59,7 @@ pub(super) const SETRANGE: CommandSpec = CommandSpec {
     syntax: "SETRANGE key offset value",
     summary: "Overwrites a string from a position on, filling a gap with zero bytes.",
     since: "2.2.0",
+    docs: Docs::cost("O(N) where N is the length of the resulting string."),
     flags: Flags::WRITE.and(Flags::DENYOOM),
     run: Run::Write { check: |args| offset(args).map(|_| ()), apply: setrange },
     ..GETRANGE

@@ -12,6 +12,7 @@
 //! A deadline that has already come leaves the key absent.
 
 use crate::commands::context::WriteContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::{CommandError, Outcome};
 use crate::commands::expire::{TimeForm, store_string_until};
 use crate::commands::numbers::integer;
@@ -21,11 +22,18 @@ use storage::keyspace::Found;
 
 pub(super) const SET: CommandSpec = CommandSpec {
     name: "set",
-    syntax: "SET key value [NX | XX] [GET] [EX seconds | PX milliseconds | \
-             EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+    syntax: "SET key value [NX | XX]{condition,2.6.12} [GET]{6.2.0} [EX seconds{2.6.12} | \
+             PX milliseconds{2.6.12} | EXAT unix-time-seconds{6.2.0} | \
+             PXAT unix-time-milliseconds{6.2.0} | KEEPTTL{6.0.0}]{expiration}",
     summary: "Sets a key to a string, on conditions and with a deadline if asked for.",
     group: Group::String,
     since: "1.0.0",
+    docs: Docs::COST_1.history(&[
+        ("2.6.12", "Added the `EX`, `PX`, `NX` and `XX` options."),
+        ("6.0.0", "Added the `KEEPTTL` option."),
+        ("6.2.0", "Added the `GET`, `EXAT` and `PXAT` option."),
+        ("7.0.0", "Allowed the `NX` and `GET` options to be used together."),
+    ]),
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::RETURNS_VALUE),
     keys: Keys::at(1),
@@ -37,6 +45,7 @@ pub(super) const SETNX: CommandSpec = CommandSpec {
     name: "setnx",
     syntax: "SETNX key value",
     summary: "Sets a key to a string unless the key exists.",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
     run: Run::Write { check: no_check, apply: setnx },
@@ -49,6 +58,7 @@ pub(super) const SETEX: CommandSpec = CommandSpec {
     summary: "Sets a key to a string that expires after some seconds.",
     flags: Flags::WRITE.and(Flags::DENYOOM),
     since: "2.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(4),
     run: Run::Write {
         check: |args| check_times(Some((TimeForm::Seconds, integer(args.arg(2))?)), "setex"),
@@ -62,6 +72,7 @@ pub(super) const PSETEX: CommandSpec = CommandSpec {
     syntax: "PSETEX key milliseconds value",
     summary: "Sets a key to a string that expires after some milliseconds.",
     since: "2.6.0",
+    docs: Docs::COST_1,
     run: Run::Write {
         check: |args| check_times(Some((TimeForm::Millis, integer(args.arg(2))?)), "psetex"),
         apply: |ctx, args| set_for(ctx, args, TimeForm::Millis, "psetex"),
@@ -73,6 +84,7 @@ pub(super) const GETSET: CommandSpec = CommandSpec {
     name: "getset",
     syntax: "GETSET key value",
     summary: "Sets a key to a string and returns the one before.",
+    docs: Docs::COST_1.deprecated("6.2.0", "`SET` with the `!GET` argument"),
     flags: SETNX.flags.and(Flags::RETURNS_VALUE),
     run: Run::Write { check: no_check, apply: getset },
     ..SETNX

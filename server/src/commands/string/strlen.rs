@@ -8,6 +8,7 @@
 //! ```
 
 use crate::commands::context::ReadContext;
+use crate::commands::docs::Docs;
 use crate::commands::error::Outcome;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
 use protocol::{Reply, Request};
@@ -18,6 +19,7 @@ pub(super) const STRLEN: CommandSpec = CommandSpec {
     summary: "Returns the length in bytes of a string.",
     group: Group::String,
     since: "2.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(2),
     flags: Flags::READONLY.and(Flags::FAST),
     keys: Keys::at(1),

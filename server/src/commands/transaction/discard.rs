@@ -9,6 +9,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use protocol::{Reply, Request};
 
@@ -17,6 +18,7 @@ pub(super) const DISCARD: CommandSpec = CommandSpec {
     syntax: "DISCARD",
     summary: "Discards a transaction.",
     since: "2.0.0",
+    docs: Docs::cost("O(N), when N is the number of queued commands"),
     arity: Arity::Exactly(1),
     run: Run::Session(discard),
     ..PLAIN

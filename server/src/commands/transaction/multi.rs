@@ -9,6 +9,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use protocol::{Reply, Request};
 
@@ -17,6 +18,7 @@ pub(super) const MULTI: CommandSpec = CommandSpec {
     syntax: "MULTI",
     summary: "Starts a transaction.",
     since: "1.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(1),
     run: Run::Session(multi),
     ..PLAIN

@@ -7,6 +7,7 @@
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use protocol::{Reply, Request};
 
@@ -15,6 +16,7 @@ pub(super) const UNWATCH: CommandSpec = CommandSpec {
     syntax: "UNWATCH",
     summary: "Forgets the watched keys.",
     since: "2.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(1),
     run: Run::Session(unwatch),
     ..PLAIN

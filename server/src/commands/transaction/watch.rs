@@ -6,6 +6,7 @@
 //! ```
 
 use super::PLAIN;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Keys, Run};
 
 pub(super) const WATCH: CommandSpec = CommandSpec {
@@ -13,6 +14,7 @@ pub(super) const WATCH: CommandSpec = CommandSpec {
     syntax: "WATCH key [key ...]",
     summary: "Makes the next EXEC depend on these keys being unchanged.",
     since: "2.2.0",
+    docs: Docs::cost("O(1) for every key."),
     arity: Arity::AtLeast(2),
     keys: Keys::Range { first: 1, last: -1, step: 1 },
     run: Run::Watch,

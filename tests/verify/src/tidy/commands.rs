@@ -9,7 +9,6 @@ use std::path::Path;
 /// Command and reason.
 const WITHOUT_SCRIPT: &[(&str, &str)] = &[
     ("CLUSTER SLAVES", "CLUSTER REPLICAS under its old name"),
-    ("COMMAND GETKEYSANDFLAGS", "flags of keys come from the table, which tests compare"),
     ("LATENCY DOCTOR", "prose of our own"),
     ("MEMORY DOCTOR", "prose of our own"),
     ("RAFT.CLUSTER", "changes the cluster that scripts run on"),

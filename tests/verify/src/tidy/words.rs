@@ -33,7 +33,6 @@ const FORBIDDEN: &[&str] = &[
 /// Folder or file, words, reason. A command of a session or of the node is not applied from the
 /// log, and may look at both.
 const EXCEPTIONS: &[(&str, &[&str], &str)] = &[
-    ("server/src/commands/mod.rs", &["HashMap"], "is looked up in, never walked through"),
     ("server/src/commands/info/process.rs", &["std::fs", "crate::random"], "about this process"),
     ("server/src/commands/info/server.rs", &["std::process"], "about this process"),
     ("server/src/commands/replication/", &["async", "await", "tokio"], "orders to the node"),

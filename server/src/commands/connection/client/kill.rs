@@ -8,6 +8,7 @@
 use super::ADMIN;
 use crate::clients::{ClientFilter, ClientKind};
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use crate::commands::words::{SYNTAX, is_word, printable};
@@ -15,10 +16,23 @@ use protocol::{Reply, Request};
 
 pub(super) const KILL: CommandSpec = CommandSpec {
     name: "kill",
-    syntax: "CLIENT KILL <ip:port | <[ID client-id] | [TYPE type] | [USER username] | [ADDR ip:port] | \
-             [LADDR ip:port] | [SKIPME yes|no]> ...>",
+    syntax: "CLIENT KILL <ip:port{!2.8.12} | <[ID client-id]{2.8.12} | \
+             [TYPE <NORMAL | MASTER{3.2.0} | SLAVE | REPLICA{5.0.0} | \
+             PUBSUB>{normal_master_slave_pubsub}]{2.8.12} | [USER username] | [ADDR ip:port] | \
+             [LADDR ip:port]{6.2.0} | [SKIPME yes/no]>{new-format} ...>{filter}",
     summary: "Closes connections.",
     since: "2.4.0",
+    docs: Docs::cost("O(N) where N is the number of client connections").history(&[
+        ("2.8.12", "Added new filter format."),
+        ("2.8.12", "`ID` option."),
+        ("3.2.0", "Added `master` type in for `TYPE` option."),
+        (
+            "5.0.0",
+            "Replaced `slave` `TYPE` with `replica`. `slave` still supported for \
+             backward compatibility.",
+        ),
+        ("6.2.0", "`LADDR` option."),
+    ]),
     arity: Arity::AtLeast(3),
     run: Run::Session(kill),
     ..ADMIN

@@ -8,6 +8,7 @@
 use super::{ADMIN, PLAIN};
 use crate::clients::{Client, ClientKind};
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::numbers::parse_i64;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use crate::commands::words::{SYNTAX, is_word, printable};
@@ -19,6 +20,8 @@ pub(super) const INFO: CommandSpec = CommandSpec {
     syntax: "CLIENT INFO",
     summary: "Describes this connection.",
     since: "6.2.0",
+    docs: Docs::COST_1,
+    tips: &["nondeterministic_output"],
     arity: Arity::Exactly(2),
     run: Run::Session(info),
     ..PLAIN
@@ -26,9 +29,22 @@ pub(super) const INFO: CommandSpec = CommandSpec {
 
 pub(super) const LIST: CommandSpec = CommandSpec {
     name: "list",
-    syntax: "CLIENT LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+    syntax: "CLIENT LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>]{5.0.0} \
+             [ID client-id [client-id ...]]{6.2.0}",
     summary: "Describes connections.",
     since: "2.4.0",
+    docs: Docs::cost("O(N) where N is the number of client connections").history(&[
+        ("2.8.12", "Added unique client `id` field."),
+        ("5.0.0", "Added optional `TYPE` filter."),
+        ("6.0.0", "Added `user` field."),
+        (
+            "6.2.0",
+            "Added `argv-mem`, `tot-mem`, `laddr` and `redir` fields and the optional `ID` filter.",
+        ),
+        ("7.0.0", "Added `resp`, `multi-mem`, `rbs` and `rbp` fields."),
+        ("7.0.3", "Added `ssub` field."),
+    ]),
+    tips: &["nondeterministic_output"],
     arity: Arity::AtLeast(2),
     run: Run::Session(list),
     ..ADMIN

@@ -13,6 +13,7 @@ mod mode;
 mod pause;
 
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
 use crate::commands::words::{help, is_word, printable};
 use crate::limits::CLIENT_NAME_BYTES_MAX;
@@ -24,6 +25,7 @@ pub(super) const CLIENT: CommandSpec = CommandSpec {
     summary: "A container for commands on connections.",
     group: Group::Connection,
     since: "2.4.0",
+    docs: Docs::CONTAINER,
     arity: Arity::AtLeast(2),
     subcommands: SUBCOMMANDS,
     run: Run::Container,
@@ -50,6 +52,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CLIENT GETNAME",
         summary: "Returns the name of the connection.",
         since: "2.6.9",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(get_name),
         ..PLAIN
@@ -59,6 +62,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CLIENT HELP",
         summary: "Lists the subcommands.",
         since: "5.0.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         flags: Flags::LOADING.and(Flags::STALE),
         run: Run::Session(print_help),
@@ -69,6 +73,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CLIENT ID",
         summary: "Returns the id of the connection.",
         since: "5.0.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(id),
         ..PLAIN
@@ -85,6 +90,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CLIENT SETINFO <LIB-NAME libname | LIB-VER libver>",
         summary: "Sets the name or version of the client library.",
         since: "7.2.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(4),
         run: Run::Session(set_info),
         ..PLAIN
@@ -94,6 +100,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "CLIENT SETNAME connection-name",
         summary: "Sets the name of the connection.",
         since: "2.6.9",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(3),
         run: Run::Session(set_name_command),
         ..PLAIN

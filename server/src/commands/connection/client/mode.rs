@@ -11,6 +11,7 @@
 
 use super::{ADMIN, PLAIN};
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use crate::commands::words::{SYNTAX, is_word};
 use crate::session::ReplyMode;
@@ -22,6 +23,7 @@ pub(super) const REPLY: CommandSpec = CommandSpec {
     syntax: "CLIENT REPLY <ON | OFF | SKIP>",
     summary: "Turns the replies to this connection off and on.",
     since: "3.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     run: Run::Session(reply),
     ..PLAIN
@@ -32,6 +34,7 @@ pub(super) const CAPA: CommandSpec = CommandSpec {
     syntax: "CLIENT CAPA capability [capability ...]",
     summary: "Says what the client understands; unknown words are ignored.",
     since: "7.2.0",
+    docs: Docs::cost("O(N) where N is the number of words."),
     arity: Arity::AtLeast(3),
     run: Run::Session(capa),
     ..PLAIN
@@ -39,9 +42,10 @@ pub(super) const CAPA: CommandSpec = CommandSpec {
 
 pub(super) const NO_EVICT: CommandSpec = CommandSpec {
     name: "no-evict",
-    syntax: "CLIENT NO-EVICT <ON | OFF>",
+    syntax: "CLIENT NO-EVICT <ON | OFF>{enabled}",
     summary: "Accepted: no client is evicted.",
     since: "7.0.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     run: Run::Session(no_evict),
     ..ADMIN
@@ -49,9 +53,10 @@ pub(super) const NO_EVICT: CommandSpec = CommandSpec {
 
 pub(super) const NO_TOUCH: CommandSpec = CommandSpec {
     name: "no-touch",
-    syntax: "CLIENT NO-TOUCH <ON | OFF>",
+    syntax: "CLIENT NO-TOUCH <ON | OFF>{enabled}",
     summary: "Accepted: reads never change the age of keys.",
     since: "7.2.0",
+    docs: Docs::COST_1,
     arity: Arity::Exactly(3),
     run: Run::Session(no_touch),
     ..PLAIN

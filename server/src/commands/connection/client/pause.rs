@@ -8,15 +8,18 @@
 use super::ADMIN;
 use crate::clients::PauseMode;
 use crate::commands::context::SessionContext;
+use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Run};
 use crate::commands::words::{is_word, subcommand_syntax, timeout_ms};
 use protocol::{Reply, Request};
 
 pub(super) const PAUSE: CommandSpec = CommandSpec {
     name: "pause",
-    syntax: "CLIENT PAUSE timeout [WRITE | ALL]",
+    syntax: "CLIENT PAUSE timeout [WRITE | ALL]{mode,6.2.0}",
     summary: "Holds commands back for a number of milliseconds.",
-    since: "3.0.0",
+    since: "2.9.50",
+    docs: Docs::COST_1
+        .history(&[("6.2.0", "`CLIENT PAUSE WRITE` mode added along with the `mode` option.")]),
     arity: Arity::AtLeast(3),
     run: Run::Session(pause),
     ..ADMIN
@@ -27,6 +30,7 @@ pub(super) const UNPAUSE: CommandSpec = CommandSpec {
     syntax: "CLIENT UNPAUSE",
     summary: "Ends CLIENT PAUSE.",
     since: "6.2.0",
+    docs: Docs::cost("O(N) Where N is the number of paused clients"),
     arity: Arity::Exactly(2),
     run: Run::Session(unpause),
     ..ADMIN

@@ -23,7 +23,8 @@ pub(super) fn getkeysandflags(_: &mut SessionContext<'_>, args: &Request) -> Rep
     };
     let specs = key_specs::of(spec);
     let describe = |(nth, at): (usize, usize)| {
-        let flags = specs.get(nth.min(specs.len().saturating_sub(1))).map_or(&[][..], |s| s.flags);
+        let key_spec = specs.get(nth.min(specs.len().saturating_sub(1)));
+        let flags = key_spec.map_or(&[][..], |key_spec| key_spec.flags_in(&request));
         let flags = flags.iter().map(|flag| Reply::simple(flag)).collect();
         Reply::Array(vec![Reply::Bulk(request.bytes(at)), Reply::Set(flags)])
     };

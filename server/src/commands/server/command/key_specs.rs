@@ -5,7 +5,11 @@
 
 use crate::commands::numbering;
 use crate::commands::spec::{CommandSpec, Flags};
-use protocol::Reply;
+use crate::commands::words::is_word;
+use protocol::{Reply, Request};
+
+/// Says that the flags are those of the longest form of a command.
+const VARIABLE: &str = "variable_flags";
 
 /// Flags of a command's keys; two sets where the second key is treated unlike the first.
 const KEY_FLAGS: &[(&[&str], &[&[&str]])] = &[
@@ -18,7 +22,7 @@ const KEY_FLAGS: &[(&[&str], &[&[&str]])] = &[
     (&["expire", "expireat", "pexpire", "pexpireat", "persist", "setrange"], &[&["RW", "update"]]),
     (&["rename"], &[&["RW", "access", "delete"], &["OW", "update"]]),
     (&["renamenx"], &[&["RW", "access", "delete"], &["OW", "insert"]]),
-    (&["set"], &[&["RW", "access", "update", "variable_flags"]]),
+    (&["set"], &[&["RW", "access", "update", VARIABLE]]),
     (&["exists", "strlen", "touch", "type", "watch", "memory|usage"], &[&["RO"]]),
     (&["object|encoding", "object|freq", "object|idletime", "object|refcount"], &[&["RO"]]),
 ];
@@ -34,7 +38,8 @@ pub(super) struct KeySpec {
     /// What is done to them, in Redis's words.
     pub(super) flags: &'static [&'static str],
     note: Option<&'static str>,
-    first: usize,
+    /// Position of the first of them.
+    pub(super) first: usize,
     /// Distance of the last key from the first; negative: counted from the end.
     last: isize,
     step: usize,
@@ -64,6 +69,16 @@ pub(super) fn of(spec: &'static CommandSpec) -> Vec<KeySpec> {
 }
 
 impl KeySpec {
+    /// What `request` does to these keys. Where flags vary, they do with SET's GET.
+    pub(super) fn flags_in(&self, request: &Request) -> &'static [&'static str] {
+        let has_get = || request.iter().skip(3).any(|word| is_word(word, "get"));
+        match self.flags {
+            [flags @ .., VARIABLE] if has_get() => flags,
+            [.., VARIABLE] => &["OW", "update"],
+            flags => flags,
+        }
+    }
+
     pub(super) fn describe(&self) -> Reply {
         let text = |text: &str| Reply::bulk(text);
         let number = |number: isize| Reply::Integer(number as i64);

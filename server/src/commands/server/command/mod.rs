@@ -13,7 +13,8 @@ mod list;
 
 use super::PLAIN;
 use crate::commands::context::SessionContext;
-use crate::commands::spec::{Arity, CommandSpec, Group, Run};
+use crate::commands::docs::Docs;
+use crate::commands::spec::{Arity, CommandSpec, Run};
 use crate::commands::words::help;
 use crate::commands::{all, numbering};
 use protocol::{Reply, Request};
@@ -23,6 +24,8 @@ pub(super) const COMMAND: CommandSpec = CommandSpec {
     syntax: "COMMAND",
     summary: "Describes all commands.",
     since: "2.8.13",
+    docs: Docs::cost("O(N) where N is the total number of Redis commands"),
+    tips: &["nondeterministic_output_order"],
     arity: Arity::AtLeast(1),
     categories: &["@connection"],
     subcommands: SUBCOMMANDS,
@@ -30,13 +33,14 @@ pub(super) const COMMAND: CommandSpec = CommandSpec {
     ..PLAIN
 };
 
-const SUB: CommandSpec = CommandSpec { group: Group::Connection, since: "2.8.13", ..PLAIN };
+const SUB: CommandSpec = CommandSpec { since: "2.8.13", categories: &["@connection"], ..PLAIN };
 
 static SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "count",
         syntax: "COMMAND COUNT",
         summary: "Returns the number of commands.",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(count),
         ..SUB
@@ -46,6 +50,8 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "COMMAND DOCS [command-name [command-name ...]]",
         summary: "Returns what commands are for.",
         since: "7.0.0",
+        docs: Docs::cost("O(N) where N is the number of commands to look up"),
+        tips: &["nondeterministic_output_order"],
         arity: Arity::AtLeast(2),
         run: Run::Session(docs),
         ..SUB
@@ -54,6 +60,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "getkeys",
         syntax: "COMMAND GETKEYS command arg [arg ...]",
         summary: "Returns the keys of a command.",
+        docs: Docs::cost("O(N) where N is the number of arguments to the command"),
         arity: Arity::AtLeast(4),
         run: Run::Session(getkeys::getkeys),
         ..SUB
@@ -63,6 +70,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "COMMAND GETKEYSANDFLAGS command arg [arg ...]",
         summary: "Returns the keys of a command, and what it does to each.",
         since: "7.0.0",
+        docs: Docs::cost("O(N) where N is the number of arguments to the command"),
         arity: Arity::AtLeast(4),
         run: Run::Session(getkeys::getkeysandflags),
         ..SUB
@@ -72,6 +80,7 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         syntax: "COMMAND HELP",
         summary: "Lists the subcommands.",
         since: "5.0.0",
+        docs: Docs::COST_1,
         arity: Arity::Exactly(2),
         run: Run::Session(print_help),
         ..SUB
@@ -80,15 +89,23 @@ static SUBCOMMANDS: &[CommandSpec] = &[
         name: "info",
         syntax: "COMMAND INFO [command-name [command-name ...]]",
         summary: "Describes commands.",
+        docs: Docs::cost("O(N) where N is the number of commands to look up").history(&[(
+            "7.0.0",
+            "Allowed to be called with no argument to get info on all commands.",
+        )]),
+        tips: &["nondeterministic_output_order"],
         arity: Arity::AtLeast(2),
         run: Run::Session(info),
         ..SUB
     },
     CommandSpec {
         name: "list",
-        syntax: "COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+        syntax: "COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN \
+             pattern>{filterby}]",
         summary: "Returns the names of commands.",
         since: "7.0.0",
+        docs: Docs::cost("O(N) where N is the total number of Redis commands"),
+        tips: &["nondeterministic_output_order"],
         arity: Arity::AtLeast(2),
         run: Run::Session(list::list),
         ..SUB
