@@ -1,6 +1,5 @@
-//! Clients' connections: accepting, reading, writing, and asking another node who it is.
+//! Clients' connections: accepting, reading, writing.
 
 pub(crate) mod connection;
 pub(crate) mod listener;
 pub(crate) mod outgoing;
-pub(crate) mod probe;

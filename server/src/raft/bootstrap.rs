@@ -13,12 +13,12 @@
 
 use crate::config::Settings;
 use crate::limits::{ORDER_WAIT, VOTE_ANSWER_WAIT};
-use crate::net::probe::probe;
 use crate::raft::codec::{CodecError, Wire};
 use crate::raft::frame::{Frame, Kind};
 use crate::raft::identity::{Identity, Pledge};
 use crate::raft::node::Node;
 use crate::raft::peer_link::PeerLink;
+use crate::raft::probe::probe;
 use crate::raft::start_over;
 use crate::raft::types::*;
 use crate::random::{random_id, random_u64};

@@ -5,9 +5,8 @@
 //! format between peers, `peer_link` and `network` its client side, `peer_server` and `append_stream`
 //! its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
-//! ties them together; `identity`, `bootstrap`, `start_over` and `orders` are about who is a
-//! member; `duties` is
-//! what a node does regularly; `view` shows it all as a status.
+//! ties them together; `identity`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
+//! member; `duties` is what a node does regularly; `view` shows it all as a status.
 
 mod append_stream;
 pub(crate) mod applier;
@@ -26,6 +25,7 @@ mod orders;
 mod peer_link;
 pub(crate) mod peer_server;
 mod peers;
+mod probe;
 mod proposer;
 mod reply_codec;
 mod responder;

@@ -5,13 +5,13 @@
 //! could not form a majority of reachable nodes. An order is answered when it is done.
 
 use crate::limits::{ORDER_WAIT, VOTE_ANSWER_WAIT};
-use crate::net::probe::probe;
 use crate::node_control::{MembershipChange, Order, OrderDone, OrderResult};
 use crate::raft::bootstrap::Introduction;
 use crate::raft::codec::{CodecError, Wire};
 use crate::raft::frame::Kind;
 use crate::raft::node::{Leadership, Node, Shared};
 use crate::raft::peer_link::{CallError, PeerLink};
+use crate::raft::probe::probe;
 use crate::raft::types::*;
 use bytes::{Bytes, BytesMut};
 use openraft::ChangeMembers;

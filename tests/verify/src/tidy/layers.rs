@@ -60,8 +60,6 @@ const UPPER: &[&str] =
 
 /// Path, name, reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("server/src/raft/bootstrap.rs", "crate::net", "asks a client address who serves there"),
-    ("server/src/raft/orders.rs", "crate::net", "asks a client address who serves there"),
     ("server/src/dispatch.rs", "crate::net", "puts replies into the connection's buffer"),
     ("server/src/dispatch/route.rs", "crate::net", "puts replies into the connection's buffer"),
 ];

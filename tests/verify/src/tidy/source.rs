@@ -98,7 +98,7 @@ mod tests {
         assert!(!mentions("use cold_storage::txn;", "storage::"));
         assert!(mentions("let map: HashMap<u8, u8>", "HashMap"));
         assert!(!mentions("let map: HashMaps", "HashMap"));
-        assert!(mentions("use crate::net::probe", "crate::net"));
+        assert!(mentions("use crate::net::listener", "crate::net"));
         assert!(!mentions("use crate::network", "crate::net"));
     }
 
