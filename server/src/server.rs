@@ -242,7 +242,7 @@ impl Server {
         let role = self.node.status().role;
         if role != Role::Joining {
             // The process starts again: the answer is that it will join.
-            let given_up = self.bootstrap.start_over(&self.node, addresses).await;
+            let given_up = self.bootstrap.join_another(&self.node, addresses).await;
             let refused = |why| format!("ERR this node already belongs to a cluster: {why}");
             return given_up.map(|()| OrderDone::Ok).map_err(refused);
         }

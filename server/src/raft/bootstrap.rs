@@ -27,6 +27,7 @@ use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -170,16 +171,34 @@ impl Bootstrap {
         if addresses.is_empty() || self.identity.state().removed {
             return;
         }
-        let own = self.identity.cluster_id();
-        let known = self.introductions(node, &addresses).await;
-        let is_other = |other: &Introduction| other.cluster_id != 0 && other.cluster_id != own;
-        if !known.iter().any(is_other) || known.iter().any(|other| other.cluster_id == own) {
+        if !self.leads_elsewhere(node, &addresses).await {
             return;
         }
         if let Err(why) = self.start_over(node, addresses).await {
             let node = node.shared.identity.node_id();
             tracing::warn!(node, why, "not joining: this node has a cluster of its own");
         }
+    }
+
+    /// Whether members of another cluster answer at the addresses, and none of this one's.
+    async fn leads_elsewhere(&self, node: &Node, addresses: &[String]) -> bool {
+        let own = self.identity.cluster_id();
+        let known = self.introductions(node, addresses).await;
+        let is_other = |other: &Introduction| other.cluster_id != 0 && other.cluster_id != own;
+        known.iter().any(is_other) && known.iter().all(|other| other.cluster_id != own)
+    }
+
+    /// RAFT.CLUSTER JOIN on a member: starts over, if there is somebody to join.
+    pub(crate) async fn join_another(
+        &self,
+        node: &Node,
+        addresses: Vec<String>,
+    ) -> Result<(), String> {
+        start_over::check_blank(&node.shared)?;
+        if !self.leads_elsewhere(node, &addresses).await {
+            return Err("no member of another one answers there".to_owned());
+        }
+        self.start_over(node, addresses).await
     }
 
     /// Gives this node up, if it leads a cluster of its own that never held data, and joins another
@@ -194,6 +213,11 @@ impl Bootstrap {
         let Ok(one) = shared.orders.clone().try_lock_owned() else {
             return Err("its members are being changed".to_owned());
         };
+        if shared.winning_over.load(Ordering::Acquire) > 0 {
+            // Two nodes that are told to add each other would both wait for the other's cluster.
+            return Err("it is adding a node to its own cluster".to_owned());
+        }
+        start_over::check_addresses(&addresses)?;
         start_over::check_blank(shared)?;
         // Held until the process ends.
         std::mem::forget(one);

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::log::{RaftLog, ShardLog};
 use tokio::time::Instant;
@@ -74,6 +74,8 @@ pub(crate) struct Shared {
     pub(crate) figures: Arc<GroupFigures>,
     links: Mutex<BTreeMap<u64, (String, Arc<PeerLink>)>>,
     pub(crate) orders: Arc<tokio::sync::Mutex<()>>,
+    /// Orders that have a node give up its own cluster for this one.
+    pub(crate) winning_over: AtomicU32,
     pub(crate) transferring: AtomicBool,
 }
 
@@ -122,6 +124,7 @@ impl Node {
             figures: figures.clone(),
             links: Mutex::default(),
             orders: Arc::default(),
+            winning_over: AtomicU32::new(0),
             transferring: AtomicBool::new(false),
         });
         let (raft, own) = (shared.raft.clone(), settings.clone());

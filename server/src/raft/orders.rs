@@ -17,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -85,6 +85,8 @@ impl Node {
         let result = match order {
             Order::Membership(MembershipChange::Add { address }) => {
                 let requirepass = self.shared.settings.load().requirepass.clone();
+                // Until it is added: this node gives up no cluster itself meanwhile.
+                let _winning_over = WinningOver::begin(&self.shared.winning_over);
                 let Some(node) = probe(&address, &requirepass).await else {
                     return Err(format!("ERR no node answers at {address}"));
                 };
@@ -121,7 +123,12 @@ impl Node {
         node: &Introduction,
         requirepass: &str,
     ) -> Result<Introduction, String> {
+        if self.leadership() == Leadership::Unknown {
+            return Err("ERR the cluster has no leader".to_owned());
+        }
+        // It gives up its cluster only for one that will take it.
         let membership = self.membership();
+        refuse_clash(&membership, node).map_err(|why| format!("ERR {why}"))?;
         let addresses: Vec<String> =
             membership.nodes().map(|(_, member)| member.client.clone()).collect();
         let link = self.shared.link_to_stranger(node);
@@ -233,13 +240,7 @@ impl Node {
         if is_voter && node.cluster_id == cluster_id {
             return Ok(());
         }
-        let clash = membership.nodes().find(|(id, address)| {
-            **id != node.node_id
-                && (address.peer == node.address.peer || address.client == node.address.client)
-        });
-        if let Some((id, address)) = clash {
-            return Err(format!("node {id} is the member at {address}; remove it first").into());
-        }
+        refuse_clash(&membership, &node)?;
         let link = self.shared.link_to_stranger(&node);
         let invited = link.call(Kind::Invite, cluster_id.to_bytes(), VOTE_ANSWER_WAIT).await;
         invited.map_err(|error| format!("node {} cannot be invited: {error}", node.node_id))?;
@@ -451,6 +452,36 @@ impl Node {
             }
             sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// Refuses a node at the address of a member.
+fn refuse_clash(membership: &StoredMembership, node: &Introduction) -> Result<(), String> {
+    let clash = membership.nodes().find(|(id, address)| {
+        **id != node.node_id
+            && (address.peer == node.address.peer || address.client == node.address.client)
+    });
+    match clash {
+        Some((id, address)) => {
+            Err(format!("node {id} is the member at {address}; remove it first"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Counts an order that wins a node over, as long as it lasts.
+struct WinningOver<'a>(&'a AtomicU32);
+
+impl<'a> WinningOver<'a> {
+    fn begin(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        WinningOver(count)
+    }
+}
+
+impl Drop for WinningOver<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -99,6 +99,18 @@ fn holds_data(entry: &Bytes) -> bool {
     })
 }
 
+/// Whether addresses can be written to the file, one a line, and read again.
+pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), Reason> {
+    let is_odd = |address: &&String| {
+        address.is_empty() || address.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
+    match addresses.iter().find(is_odd) {
+        _ if addresses.is_empty() => Err("there is no cluster to join".to_owned()),
+        Some(odd) => Err(format!("{odd:?} is no address")),
+        None => Ok(()),
+    }
+}
+
 /// Orders the next start to begin as a new node that joins through these addresses.
 pub(crate) fn order(dir: &Path, addresses: &[String]) -> io::Result<()> {
     write(dir, true, addresses)

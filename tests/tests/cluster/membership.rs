@@ -408,3 +408,58 @@ fn assert_one_cluster(cluster: &Cluster, voters: u64) {
         assert_eq!(info["raft_num_voting_nodes"], voters.to_string());
     }
 }
+
+/// Whom nobody will take in keeps what it has.
+#[test]
+fn a_node_gives_up_its_cluster_only_for_another_one() {
+    let mut cluster = Cluster::start(1, &[]);
+    let other = start_plain(&mut cluster);
+    let (id, addr) = (cluster.nodes[other].id(), cluster.nodes[other].addr.clone());
+    let waiting = cluster.add_node(&[WAITS], &[]);
+    cluster.nodes[waiting].start();
+    let nobody = cluster.add_node(&[], &[]);
+    let nobody = cluster.nodes[nobody].addr.clone();
+    cluster.nodes.pop();
+    let joins = [&addr, &nobody, &cluster.nodes[waiting].addr];
+    for target in joins {
+        let order = format!("RAFT.CLUSTER JOIN {target}");
+        let refused = "ERR this node already belongs to a cluster: no member of another one";
+        expect_error(&mut cluster.nodes[other].client(), &order, refused);
+    }
+    let order = format!("RAFT.NODE ADD {addr}");
+    expect_error(&mut cluster.nodes[waiting].client(), &order, "ERR the cluster has no leader");
+    cluster.nodes[other].kill();
+    cluster.nodes[other].start();
+    cluster.leader_among(&[other]);
+    assert_eq!(cluster.nodes[other].id(), id);
+    expect(&mut cluster.nodes[other].client(), "SET k v", "OK");
+}
+
+#[test]
+fn two_nodes_that_are_told_to_add_each_other_do_not_both_give_up() {
+    for _ in 0..3 {
+        let mut cluster = Cluster::start(1, &[]);
+        let at = start_plain(&mut cluster);
+        let orders: Vec<Client> = [(0, at), (at, 0)]
+            .into_iter()
+            .map(|(on, added)| {
+                let mut client = cluster.nodes[on].client();
+                client.set_reply_wait(Duration::from_secs(30));
+                let order = ["RAFT.NODE", "ADD", &cluster.nodes[added].addr].map(str::to_owned);
+                client.send(&[order.to_vec()]).expect("the socket takes a request");
+                client
+            })
+            .collect();
+        for mut client in orders {
+            // The one that gave up has closed its connections.
+            let _ = client.receive();
+        }
+        if cluster.nodes[0].raft_figure("raft_num_voting_nodes") == 1 {
+            let order = format!("RAFT.NODE ADD {}", cluster.nodes[at].addr);
+            let added = cluster.nodes[0].client().ask(&order);
+            assert!(matches!(added, Reply::Integer(_)), "{added:?}");
+        }
+        wait_voters(&cluster, 0, 2);
+        assert_one_cluster(&cluster, 2);
+    }
+}
