@@ -6,6 +6,7 @@
 //! write before it on its connection.
 
 mod checks;
+pub(crate) mod outgoing;
 mod route;
 mod transaction;
 
@@ -14,10 +15,10 @@ use crate::commands::context::{NodeContext, SessionContext};
 use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::limits::RUN_VALUES_MAX;
 use crate::metrics::CommandOutcome;
-use crate::net::outgoing::Outgoing;
 use crate::server::Server;
 use crate::session::Session;
 use crate::slowlog::SlowCommand;
+use outgoing::Outgoing;
 use protocol::{Reply, Request};
 use std::io;
 use std::sync::Arc;

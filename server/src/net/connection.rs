@@ -2,8 +2,8 @@
 
 use crate::clients::{Client, MonitorFeed};
 use crate::dispatch;
+use crate::dispatch::outgoing::Outgoing;
 use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES};
-use crate::net::outgoing::Outgoing;
 use crate::server::Server;
 use crate::session::Session;
 use bytes::BytesMut;

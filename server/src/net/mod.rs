@@ -1,5 +1,4 @@
-//! Clients' connections: accepting, reading, writing.
+//! Clients' connections: accepting, reading, waiting.
 
 pub(crate) mod connection;
 pub(crate) mod listener;
-pub(crate) mod outgoing;

@@ -58,15 +58,8 @@ const LAYERS: &[Layer] = &[
 const UPPER: &[&str] =
     &["crate::raft", "crate::dispatch", "crate::net", "crate::server", "crate::cli", "openraft"];
 
-/// Path, name, reason.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("server/src/dispatch.rs", "crate::net", "puts replies into the connection's buffer"),
-    ("server/src/dispatch/route.rs", "crate::net", "puts replies into the connection's buffer"),
-];
-
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut used = vec![false; EXCEPTIONS.len()];
     for layer in LAYERS {
         for source in sources.iter().filter(|source| source.path.starts_with(layer.path)) {
             if source.is_test() {
@@ -74,20 +67,11 @@ pub(super) fn check(sources: &[Source]) -> Vec<String> {
             }
             for (number, line) in source.code() {
                 let named = layer.never.iter().filter(|name| mentions(line, name));
-                for name in named {
-                    let exception = EXCEPTIONS
-                        .iter()
-                        .position(|(path, word, _)| *path == source.path && word == name);
-                    match exception {
-                        Some(at) => used[at] = true,
-                        None => problems
-                            .push(format!("{}:{number}: {name} is a layer above", source.path)),
-                    }
-                }
+                problems.extend(
+                    named.map(|name| format!("{}:{number}: {name} is a layer above", source.path)),
+                );
             }
         }
     }
-    let names = EXCEPTIONS.iter().zip(used).map(|((path, _, _), used)| (*path, used));
-    problems.extend(super::unused("layers", names));
     problems
 }
