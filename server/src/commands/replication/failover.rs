@@ -33,7 +33,7 @@ pub(super) const FAILOVER: CommandSpec = CommandSpec {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
-    target: Option<(Vec<u8>, i32)>,
+    target: Option<(Vec<u8>, i64)>,
     timeout_ms: Option<u64>,
     force: bool,
     abort: bool,
@@ -74,7 +74,7 @@ fn parse(args: &Request) -> Result<Options, Reply> {
             options.abort = true;
             at += 1;
         } else if is_word(word, "to") && more >= 2 && options.target.is_none() {
-            let port = numbers::int32(args.arg(at + 2)).map_err(number_error)?;
+            let port = numbers::integer(args.arg(at + 2)).map_err(number_error)?;
             options.target = Some((args.arg(at + 1).to_vec(), port));
             at += 3;
         } else if is_word(word, "force") && !options.force {
@@ -112,7 +112,7 @@ fn check(status: &ClusterStatus, options: Options) -> Result<(Option<u64>, Optio
         return Ok((None, options.timeout_ms));
     };
     let is_target = |member: &&crate::status::Member| {
-        member.host.as_bytes() == host && i32::from(member.port) == port
+        member.host.as_bytes() == host && i64::from(member.port) == port
     };
     match status.replicas().find(is_target) {
         Some(member) if member.voter => Ok((Some(member.id), options.timeout_ms)),
