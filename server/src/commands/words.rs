@@ -9,7 +9,8 @@ pub fn is_word(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
 }
 
-/// `arg` as text for an error reply: up to its first zero byte, line ends as spaces.
+/// `arg` as text for an error reply: up to its first zero byte, line ends as spaces. Bytes that are
+/// no UTF-8 become U+FFFD where Redis repeats them: every client can read an error as text.
 pub fn printable(arg: &[u8]) -> String {
     let end = arg.iter().position(|byte| *byte == 0).unwrap_or(arg.len());
     String::from_utf8_lossy(&arg[..end]).replace(['\r', '\n'], " ")
