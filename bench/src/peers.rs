@@ -320,6 +320,14 @@ async fn measure(
     let watch = Watch { processes: leader.processes, disk: Disk::of(target.directory()) };
     let outcome = in_thread(move || load::run(&plan, &watch)).await??;
     let tally = &outcome.tally;
+    if tally.operations() == 0 {
+        // Rounds that began in the warm-up lasted beyond the window, or everything failed.
+        return Err(Failure::new(format!(
+            "nothing that began after the warm-up succeeded, {} failures {:?}; a longer --duration?",
+            tally.failures(),
+            tally.errors
+        )));
+    }
     Ok(Measurement {
         peer: target.peer,
         case,
