@@ -305,3 +305,6 @@ fn addresses(values: &Values, client_port: u16, peer_port: u16) -> NodeAddress {
     let (host, _) = crate::raft::split_address(&client);
     NodeAddress { client, peer: format!("{host}:{peer_port}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -390,3 +390,6 @@ fn raft_config(settings: &Settings) -> openraft::Config {
         ..openraft::Config::default()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -463,3 +463,32 @@ fn two_nodes_that_are_told_to_add_each_other_do_not_both_give_up() {
         assert_one_cluster(&cluster, 2);
     }
 }
+
+/// A node of a forming cluster that was never heard of again, until it had lost its pledge.
+#[test]
+fn a_voter_that_lost_its_pledge_is_invited_again() {
+    let mut cluster = Cluster::start(3, &[]);
+    expect(&mut cluster.leader_client(), "SET k v", "OK");
+    let at = cluster.follower();
+    let id = cluster.nodes[at].id();
+    // Its pledge given back, and no frame of the cluster taken: a member with an empty log, which
+    // belongs to no cluster. Made from a new directory that gets the member's id.
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    cluster.nodes[at].wipe();
+    let waits = ["--set".to_owned(), WAITS.to_owned()];
+    let args = std::mem::replace(&mut cluster.nodes[at].args, waits.to_vec());
+    cluster.nodes[at].start();
+    let fresh = cluster.nodes[at].id();
+    cluster.nodes[at].kill();
+    cluster.nodes[at].args = args;
+    let path = cluster.nodes[at].dir.join("identity");
+    let identity = std::fs::read_to_string(&path).expect("an identity");
+    assert!(identity.contains("cluster 0\n") && !identity.contains("pledge"), "{identity}");
+    let identity = identity.replace(&format!("node {fresh}\n"), &format!("node {id}\n"));
+    std::fs::write(&path, identity).expect("the identity can be written");
+    cluster.start_all();
+    cluster.wait_converged();
+    assert_one_cluster(&cluster, 3);
+    assert_eq!(cluster.nodes[at].id(), id);
+    expect(&mut cluster.nodes[at].client(), "GET k", "v");
+}

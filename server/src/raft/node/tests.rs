@@ -1,0 +1,112 @@
+//! A node among peers that do what no peer of ours would.
+
+use super::*;
+use crate::raft::frame::{Frame, FrameCodec};
+use crate::raft::identity::Pledge;
+use crate::raft::types::{AppendRequest, StreamAppendResult, VoteRequest, VoteResponse};
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use std::path::Path;
+use storage::log::LogOptions;
+use storage::memory::MemoryEngine;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::codec::{Encoder, FramedRead};
+
+const OWN: u64 = 1;
+const OTHER: u64 = 2;
+const CLUSTER: u64 = 7;
+
+/// A node with a store in memory and a log in `dir`, which listens nowhere.
+pub(crate) async fn start(dir: &Path, flags: &[(&str, &str)]) -> Node {
+    let flags: Vec<(String, String)> =
+        flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let settings = Arc::new(Settings::from_sources(None, [], &flags).unwrap());
+    let log = RaftLog::open(LogOptions::new(dir.join("log"))).unwrap();
+    let identity = Arc::new(Identity::open(dir, OWN, log.id(), false).unwrap());
+    identity.set_pledge(Some(Pledge { cluster_id: CLUSTER, initiator: OWN })).unwrap();
+    identity.adopt_cluster(CLUSTER).unwrap();
+    let machine = Machine::open(Arc::new(MemoryEngine::new()), 0).unwrap();
+    Node::start(settings, identity, machine, log, address("127.0.0.1:1")).await.unwrap()
+}
+
+/// As [`start`], for a node that leads a cluster of its own.
+pub(crate) async fn start_alone(dir: &Path) -> Node {
+    let node = start(dir, &[]).await;
+    let members = BTreeMap::from([(OWN, node.shared.address.clone())]);
+    node.shared.raft.initialize(members).await.unwrap();
+    wait_to_lead(&node).await;
+    node
+}
+
+async fn wait_to_lead(node: &Node) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    assert_eq!(node.wait_for_leader(deadline).await, Leadership::Here);
+}
+
+fn address(peer: &str) -> NodeAddress {
+    NodeAddress { client: "127.0.0.1:2".to_owned(), peer: peer.to_owned() }
+}
+
+fn is_heartbeat(payload: &Bytes) -> bool {
+    AppendRequest::from_bytes(payload.clone()).unwrap().entries.is_empty()
+}
+
+/// Votes for whoever asks and follows every leader, but never stores an entry.
+async fn stores_nothing(stream: TcpStream) {
+    let (read, mut write) = stream.into_split();
+    let mut frames = FramedRead::new(read, FrameCodec);
+    while let Some(Ok(frame)) = frames.next().await {
+        let payload = match frame.kind {
+            Kind::PreVote | Kind::Vote => {
+                let request = VoteRequest::from_bytes(frame.payload.clone()).unwrap();
+                VoteResponse::new(request.vote, None, true).to_bytes()
+            }
+            Kind::AppendStream if is_heartbeat(&frame.payload) => {
+                let followed: StreamAppendResult = Ok(None);
+                followed.to_bytes()
+            }
+            _ => continue,
+        };
+        let (to, kind) = (frame.from, Kind::Answer);
+        let mut answer = BytesMut::new();
+        let frame = Frame { kind, from: OTHER, to, payload, ..frame };
+        FrameCodec.encode(frame, &mut answer).unwrap();
+        if write.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Such a leader hears from a majority and has committed nothing of its term: it cannot know what
+/// was acknowledged before.
+#[tokio::test]
+async fn a_leader_that_can_commit_nothing_refuses_reads_in_bounded_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = address(&listener.local_addr().unwrap().to_string());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(stores_nothing(stream));
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path(), &[("request-hold-ms", "200")]).await;
+    let members = BTreeMap::from([(OWN, node.shared.address.clone()), (OTHER, other)]);
+    node.shared.raft.initialize(members).await.unwrap();
+    for _ in 0..2 {
+        wait_to_lead(&node).await;
+        let limit = 2 * READ_INDEX_ANSWER_WAIT + Duration::from_secs(2);
+        let read = tokio::time::timeout(limit, node.read_barrier()).await;
+        let outcome = read.expect("the read is answered in bounded time");
+        assert_eq!(outcome, Err(ReplicationError::NoLeader));
+        assert_eq!(node.shared.machine.applied().log_index, 0, "nothing can be committed");
+    }
+}
+
+#[tokio::test]
+async fn a_node_alone_reads_what_it_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start_alone(dir.path()).await;
+    let index = node.read_barrier().await.unwrap();
+    assert!(index > 0 && node.shared.machine.applied().log_index >= index);
+}
