@@ -50,7 +50,7 @@ pub struct Member {
     pub last_contact_ms: Option<u64>,
     /// Round trip of the last heartbeat, in microseconds.
     pub round_trip_us: Option<u64>,
-    /// Whether this node has a live connection to it (always true for itself).
+    /// Whether it was heard of late and no connection to it broke since (always true for itself).
     pub connected: bool,
 }
 

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -81,9 +82,12 @@ impl PeerLink {
         let connecting = TcpStream::connect(&self.address);
         let stream = tokio::time::timeout(PEER_CONNECT_WAIT, connecting)
             .await
-            .map_err(|_| CallError::NotSent(format!("{}: connect timed out", self.address)))?
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            .map_err(|error| CallError::NotSent(format!("{}: {error}", self.address)))?;
+            .map_err(|error| {
+                self.peers.lost(self.target);
+                CallError::NotSent(format!("{}: {error}", self.address))
+            })?;
         let connection = Arc::new(Connection::new(stream, self));
         *slot = Some(connection.clone());
         Ok(connection)
@@ -122,7 +126,11 @@ impl Connection {
         let silent_since = Arc::new(Mutex::new(None));
         let writer = crate::tasks::spawn(write_frames(write, outgoing, pending.clone()));
         let answers = read_answers(read, pending.clone(), silent_since.clone());
-        let reader = crate::tasks::spawn(answers);
+        let (peers, target) = (link.peers.clone(), link.target);
+        let reader = crate::tasks::spawn(async move {
+            answers.await;
+            peers.lost(target);
+        });
         Self {
             frames,
             pending,
@@ -277,5 +285,31 @@ mod tests {
         assert!(matches!(call().await, Err(CallError::Lost(_))));
         assert!(!connection.is_alive());
         assert!(link.connect().await.unwrap().is_alive(), "the next call connects anew");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_or_refuses_is_no_longer_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Arc::new(Identity::open(dir.path(), 17, 1, false).unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let peers: Arc<Peers> = Arc::default();
+        let link = PeerLink::new(address, 2, 0, identity, peers.clone());
+        let connection = link.connect().await.unwrap();
+        peers.heard(2);
+        assert!(peers.figures(2).connected);
+        // Its process dies: the connection ends, and the port is free.
+        drop(listener.accept().await.unwrap());
+        drop(listener);
+        let noticed = async {
+            while peers.figures(2).connected {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("the end is noticed");
+        assert!(!connection.is_alive());
+        peers.heard(2);
+        assert!(link.connect().await.is_err());
+        assert!(!peers.figures(2).connected, "it refused");
     }
 }

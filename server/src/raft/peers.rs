@@ -12,7 +12,7 @@ pub(crate) struct PeerFigures {
     pub(crate) round_trip: Option<Duration>,
     /// When it last answered or asked.
     pub(crate) last_contact: Option<Instant>,
-    /// Whether the last attempt to reach it succeeded.
+    /// Whether the last attempt to reach it succeeded, or it was heard since.
     pub(crate) connected: bool,
 }
 

@@ -123,7 +123,8 @@ impl Node {
                 match_index,
                 last_contact_ms: contact.map(|contact| contact.as_millis() as u64),
                 round_trip_us: figures.round_trip.map(|trip| trip.as_micros() as u64),
-                connected: *id == own || contact.is_some_and(|contact| contact < fresh),
+                connected: *id == own
+                    || (figures.connected && contact.is_some_and(|contact| contact < fresh)),
             }
         };
         membership.nodes().map(member).collect()
