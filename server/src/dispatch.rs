@@ -135,6 +135,7 @@ impl Pending {
         let requests = std::mem::take(&mut self.requests);
         (self.bytes, self.values) = (0, 0);
         let started = crate::clock::monotonic_ns();
+        outgoing.flush_if_late(session, started).await?;
         match self.kind {
             Kind::Reads => route::reads(server, session, &requests, started, outgoing).await?,
             Kind::Scans => route::scans(server, session, requests, started, outgoing).await?,

@@ -45,6 +45,9 @@ pub const RUN_VALUES_MAX: usize = 16;
 /// Bytes of replies after which a pipeline's answers are written, though more requests wait.
 pub const REPLY_BATCH_BYTES: usize = 1 << 20;
 
+/// How long replies that are ready may wait for the rest of their pipeline before it waits again.
+pub const REPLY_DELAY_MAX: Duration = Duration::from_millis(20);
+
 /// Bytes read from a client at once.
 pub const READ_CHUNK_BYTES: usize = 64 << 10;
 

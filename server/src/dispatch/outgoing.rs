@@ -2,10 +2,10 @@
 //!
 //! A pipeline's replies are one write. Replies beyond a batch are written before more are made, so
 //! a client that does not read holds up only itself; a client whose replies exceed the output
-//! limits is closed.
+//! limits is closed. In a pipeline that waits again and again, replies do not wait with it for long.
 
 use crate::config::OutputLimit;
-use crate::limits::REPLY_BATCH_BYTES;
+use crate::limits::{REPLY_BATCH_BYTES, REPLY_DELAY_MAX};
 use crate::server::Server;
 use crate::session::{ReplyMode, Session};
 use bytes::BytesMut;
@@ -23,11 +23,13 @@ pub(crate) struct Outgoing {
     write: OwnedWriteHalf,
     /// Encoded replies that are not written yet.
     pub(crate) buffer: BytesMut,
+    /// When the replies of this pipeline last began to gather, on the monotonic clock.
+    gathering_since_ns: u64,
 }
 
 impl Outgoing {
     pub(crate) fn new(server: Arc<Server>, write: OwnedWriteHalf) -> Self {
-        Outgoing { server, write, buffer: BytesMut::new() }
+        Outgoing { server, write, buffer: BytesMut::new(), gathering_since_ns: 0 }
     }
 
     /// Adds a reply, unless the client asked for none.
@@ -51,6 +53,21 @@ impl Outgoing {
     /// Writes when a batch is full.
     pub(crate) async fn flush_if_full(&mut self, session: &Session) -> io::Result<()> {
         if self.is_full() { self.flush(session).await } else { Ok(()) }
+    }
+
+    /// Writes when there are replies that have been ready for [`REPLY_DELAY_MAX`]; called before
+    /// each wait of a pipeline.
+    pub(crate) async fn flush_if_late(&mut self, session: &Session, now_ns: u64) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            self.gathering_since_ns = now_ns;
+            return Ok(());
+        }
+        let gathered = Duration::from_nanos(now_ns.saturating_sub(self.gathering_since_ns));
+        if gathered < REPLY_DELAY_MAX {
+            return Ok(());
+        }
+        self.gathering_since_ns = now_ns;
+        self.flush(session).await
     }
 
     /// Writes everything.
