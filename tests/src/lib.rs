@@ -2,9 +2,11 @@
 
 pub mod client;
 pub mod cluster;
+pub mod differential;
 pub mod golden;
 pub mod history;
 pub mod linearizability;
 pub mod load;
 pub mod node;
+pub mod random;
 pub mod redis_server;

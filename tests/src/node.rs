@@ -261,11 +261,14 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// Cargo built this test binary as `<target>/<profile>/deps/<name>`; kvorum goes beside it. When
+/// Cargo built this test binary below `<target>/<profile>`; kvorum goes there. When
 /// it is fresh, this costs a fraction of a second.
 fn build() -> PathBuf {
     let own = env::current_exe().expect("the path of the test binary");
-    let profile_dir = own.ancestors().nth(2).expect("the test binary is in a target directory");
+    let own_dir = own.parent().expect("a file has a directory");
+    // A test is in `deps`, a program beside it.
+    let profile_dir = if own_dir.ends_with("deps") { own_dir.parent() } else { Some(own_dir) };
+    let profile_dir = profile_dir.expect("the test binary is in a target directory");
     let target_dir = profile_dir.parent().expect("a profile has a target directory");
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",

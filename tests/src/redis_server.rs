@@ -4,6 +4,7 @@
 //! and nothing is saved. Invariant: the process ends when its handle is dropped.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -16,6 +17,9 @@ use crate::golden::wire::{Connection, Element, Received, encode_request};
 
 /// Names the redis-server binary; without it comparison with a real server is off.
 pub const BINARY_VARIABLE: &str = "KVORUM_REDIS_SERVER";
+
+/// Where Debian puts redis-server.
+pub const DEFAULT_BINARY: &str = "/usr/bin/redis-server";
 
 /// Ports that are tried; a server in cluster mode also takes the port 10,000 above.
 const PORTS: std::ops::Range<u16> = 21_000..21_100;
@@ -49,7 +53,19 @@ impl Drop for RedisServer {
 /// Where the binary is named but no server can be started: a test that silently ran without its
 /// arbiter would prove nothing.
 pub fn start_redis_server(extra_args: &[String]) -> Option<RedisServer> {
-    let binary = env::var_os(BINARY_VARIABLE).filter(|value| !value.is_empty())?;
+    Some(start_named_redis_server(&named_binary()?, extra_args))
+}
+
+/// The redis-server that the environment names.
+pub fn named_binary() -> Option<OsString> {
+    env::var_os(BINARY_VARIABLE).filter(|value| !value.is_empty())
+}
+
+/// Starts this redis-server with `extra_args` and waits until it answers.
+///
+/// # Panics
+/// It cannot be started.
+pub fn start_named_redis_server(binary: &OsStr, extra_args: &[String]) -> RedisServer {
     let attempts = PORTS.len();
     for _ in 0..attempts {
         let Some(port) = next_free_port() else {
@@ -57,7 +73,7 @@ pub fn start_redis_server(extra_args: &[String]) -> Option<RedisServer> {
         };
         let dir = env::temp_dir().join(format!("kvorum-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&dir).expect("a directory for redis-server");
-        let child = Command::new(&binary)
+        let child = Command::new(binary)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--daemonize", "no", "--dir"])
             .arg(&dir)
@@ -72,7 +88,7 @@ pub fn start_redis_server(extra_args: &[String]) -> Option<RedisServer> {
             if extra_args.windows(2).any(|pair| pair == ["--cluster-enabled", "yes"]) {
                 server.assign_all_slots();
             }
-            return Some(server);
+            return server;
         }
     }
     panic!("no redis-server could be started on ports {PORTS:?}");

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::time::Duration;
 
 use kvorum_tests::cluster::Cluster;
+use kvorum_tests::differential::{self, Options};
 use kvorum_tests::golden::script::Script;
 use kvorum_tests::golden::{self, Mode, Target, script_paths, scripts_dir};
 use kvorum_tests::redis_server::{BINARY_VARIABLE, start_redis_server};
@@ -56,6 +58,22 @@ fn golden_scripts_through_a_follower_that_forwards() {
     let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
     let follower = cluster.follower();
     check_scripts(&mut cluster, follower, |script| !script.leader_only);
+}
+
+#[test]
+fn random_commands_are_answered_as_redis_server_answers_them() {
+    let Some(redis) = start_redis_server(&[]) else {
+        eprintln!("SKIPPED: {BINARY_VARIABLE} names no redis-server, nothing was compared");
+        return;
+    };
+    let kvorum = Cluster::start(1, &["storage-engine=memory", "appendfsync=everysec"]);
+    // The `differential` program runs for longer, and from other seeds.
+    let time_max = Duration::from_secs(10);
+    let options = Options { commands: 20_000, time_max, ..Options::default() };
+    let report = differential::run(&kvorum.nodes[0].addr, &redis.addr, &options);
+    eprintln!("{report}");
+    assert!(report.failures.is_empty(), "Kvorum and redis-server differ, see above");
+    assert!(report.compared > 200, "{}", report.compared);
 }
 
 fn check_scripts(cluster: &mut Cluster, at: usize, wanted: impl Fn(&Script) -> bool) {

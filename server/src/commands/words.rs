@@ -16,6 +16,13 @@ pub fn printable(arg: &[u8]) -> String {
     String::from_utf8_lossy(&arg[..end]).replace(['\r', '\n'], " ")
 }
 
+/// As [`printable`], where it ends the error: Redis cuts line ends off there.
+pub fn printable_at_the_end(arg: &[u8]) -> String {
+    let end = arg.iter().position(|byte| *byte == 0).unwrap_or(arg.len());
+    let len = arg[..end].iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |at| at + 1);
+    printable(&arg[..len])
+}
+
 /// What `<CONTAINER> HELP` answers; HELP itself is added.
 pub fn help(container: &str, lines: &[&'static str]) -> Reply {
     let first = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
@@ -50,6 +57,8 @@ mod tests {
     #[test]
     fn error_texts_hold_no_line_ends() {
         assert_eq!(printable(b"a\r\nb\0c"), "a  b");
+        assert_eq!(printable_at_the_end(b"a\r\nb\r\n\0c"), "a  b");
+        assert_eq!(printable_at_the_end(b"\r\n"), "");
         assert!(is_word(b"GeT", "get") && !is_word(b"gets", "get"));
     }
 }

@@ -86,11 +86,11 @@ impl Kind {
     pub(super) fn parse(&self, values: &mut Values, text: &str) -> Result<(), String> {
         match *self {
             Kind::Integer { min, max, field } => {
-                let number: i128 = text.parse().map_err(|_| NOT_AN_INTEGER.to_owned())?;
+                let number = parse_integer(text)?;
                 *field(values) = between(number, i128::from(min), i128::from(max))? as u64;
             }
             Kind::Signed { min, max, field } => {
-                let number: i128 = text.parse().map_err(|_| NOT_AN_INTEGER.to_owned())?;
+                let number = parse_integer(text)?;
                 *field(values) = between(number, i128::from(min), i128::from(max))? as i64;
             }
             Kind::Memory { min, max, field } => {
@@ -179,6 +179,12 @@ impl Kind {
 }
 
 const NOT_AN_INTEGER: &str = "argument couldn't be parsed into an integer";
+
+/// Reads a number of 64 bits, written as Redis writes it: no plus, no space, no leading zero.
+fn parse_integer(text: &str) -> Result<i128, String> {
+    let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text);
+    number.map(i128::from).ok_or_else(|| NOT_AN_INTEGER.to_owned())
+}
 
 fn between(number: i128, min: i128, max: i128) -> Result<i128, String> {
     if (min..=max).contains(&number) {

@@ -115,24 +115,27 @@ fn find(request: &Request) -> Result<&'static CommandSpec, Reply> {
 
 fn unknown_command(request: &Request) -> Reply {
     let mut args = String::new();
+    // Counted as Redis does, in bytes of the request and its own quotes and spaces.
+    let mut bytes = 0;
     for arg in request.iter().skip(1) {
-        if args.len() >= 128 {
+        if bytes >= 128 {
             break;
         }
-        args.push_str(&format!("'{}' ", shown(arg, 128 - args.len())));
+        let arg = beginning(arg, 128 - bytes);
+        bytes += arg.len() + "'' ".len();
+        args.push_str(&format!("'{}' ", String::from_utf8_lossy(arg)));
     }
-    let name = shown(request.arg(0), 128);
+    let name = String::from_utf8_lossy(beginning(request.arg(0), 128));
     Reply::error(format!("ERR unknown command '{name}', with args beginning with: {args}"))
 }
 
 /// The beginning of an argument as Redis prints it: up to a NUL byte, `bytes_max` at most.
-fn shown(arg: &[u8], bytes_max: usize) -> std::borrow::Cow<'_, str> {
-    let end = memchr::memchr(0, arg).unwrap_or(arg.len()).min(bytes_max);
-    String::from_utf8_lossy(&arg[..end])
+fn beginning(arg: &[u8], bytes_max: usize) -> &[u8] {
+    &arg[..memchr::memchr(0, arg).unwrap_or(arg.len()).min(bytes_max)]
 }
 
 fn unknown_subcommand(spec: &CommandSpec, name: &[u8]) -> Reply {
-    let name = shown(name, 128);
+    let name = String::from_utf8_lossy(beginning(name, 128));
     let container = spec.name.to_uppercase();
     Reply::error(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
 }
@@ -163,7 +166,7 @@ fn serving(server: &Server, spec: &CommandSpec) -> Result<(), Reply> {
     }
 }
 
-fn in_multi(session: &Session, spec: &CommandSpec) -> Result<(), Reply> {
+fn in_multi(session: &Session, spec: &'static CommandSpec) -> Result<(), Reply> {
     match session.multi.is_some() && spec.flags.has(Flags::NO_MULTI) && !runs_inside_multi(spec) {
         true => Err(Reply::error("ERR Command not allowed inside a transaction")),
         false => Ok(()),
@@ -171,8 +174,10 @@ fn in_multi(session: &Session, spec: &CommandSpec) -> Result<(), Reply> {
 }
 
 /// Commands that act at once although a MULTI block is open.
-fn runs_inside_multi(spec: &CommandSpec) -> bool {
-    matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+fn runs_inside_multi(spec: &'static CommandSpec) -> bool {
+    // By its full name: LATENCY RESET is another command than RESET.
+    let name = numbering::full_name(numbering::number(spec));
+    matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
 /// Every key must fit the store.

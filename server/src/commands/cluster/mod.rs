@@ -21,7 +21,7 @@ mod tests;
 use crate::commands::context::{NodeContext, SessionContext};
 use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Run};
-use crate::commands::words::{help, printable};
+use crate::commands::words::{help, printable_at_the_end};
 use crate::node_control::{MembershipChange, Order};
 use crate::status::cluster_name;
 use futures_util::future::BoxFuture;
@@ -102,7 +102,7 @@ fn forget<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply> {
     Box::pin(async move {
         let status = ctx.node.status();
         let Some(member) = shape::find(&status, args.arg(2)) else {
-            return Reply::error(format!("ERR Unknown node {}", printable(args.arg(2))));
+            return Reply::error(format!("ERR Unknown node {}", printable_at_the_end(args.arg(2))));
         };
         if member.id == status.node_id {
             return Reply::error("ERR I tried hard but I can't forget myself...");

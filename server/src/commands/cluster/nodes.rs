@@ -13,7 +13,7 @@ use super::shape::{self, LAST_SLOT};
 use crate::commands::context::SessionContext;
 use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
-use crate::commands::words::printable;
+use crate::commands::words::printable_at_the_end;
 use crate::status::{ClusterStatus, Member};
 use protocol::{Reply, Request};
 
@@ -102,7 +102,7 @@ fn nodes(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
 fn replicas(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let (status, now_ms) = (ctx.node.status(), ctx.node.clock().unix_ms());
     let Some(member) = shape::find(&status, args.arg(2)) else {
-        return Reply::error(format!("ERR Unknown node {}", printable(args.arg(2))));
+        return Reply::error(format!("ERR Unknown node {}", printable_at_the_end(args.arg(2))));
     };
     if shape::master(&status).is_none_or(|master| master.id != member.id) {
         return Reply::error("ERR The specified node is not a master");

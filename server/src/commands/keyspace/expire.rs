@@ -19,6 +19,7 @@ use crate::commands::error::{CommandError, Outcome};
 use crate::commands::expire::{TimeForm, change_deadline};
 use crate::commands::numbers::integer;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run, no_check};
+use crate::commands::words::printable_at_the_end;
 use protocol::{Reply, Request};
 
 pub(super) const EXPIRE: CommandSpec = CommandSpec {
@@ -140,11 +141,8 @@ impl Conditions {
     }
 }
 
-/// Redis's text ends at the first zero byte, and a reply's line holds no line break.
 fn unsupported(option: &[u8]) -> CommandError {
-    let shown = option.split(|byte| *byte == 0).next().unwrap_or_default();
-    let shown = String::from_utf8_lossy(shown).replace(['\r', '\n'], " ");
-    CommandError::text(format!("ERR Unsupported option {shown}"))
+    CommandError::text(format!("ERR Unsupported option {}", printable_at_the_end(option)))
 }
 
 fn check(args: &Request, form: TimeForm, command: &'static str) -> Result<(), CommandError> {

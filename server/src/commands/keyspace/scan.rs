@@ -103,6 +103,8 @@ impl<'a> Options<'a> {
 
 /// Reads a cursor as C's `strtoul` does: an empty one is 0, and a minus turns it round.
 fn parse_cursor(text: &[u8]) -> Option<u64> {
+    // C's text ends at the first zero byte.
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let (negative, digits) = match text {
         [] => return Some(0),
         [b'-', digits @ ..] => (true, digits),
@@ -164,6 +166,8 @@ mod tests {
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
             ("1a", None),
+            ("1\x00a", Some(1)),
+            ("\x00", Some(0)),
             ("-", None),
             (" 1", None),
         ] {

@@ -36,7 +36,9 @@ fn find(args: &Request) -> Result<(&'static CommandSpec, Request, Vec<usize>), R
     let parts: Vec<&[u8]> = args.iter().skip(2).collect();
     let request = Request::from_parts(&parts);
     let spec = numbering::resolve(&request);
-    let spec = spec.filter(|spec| !matches!(spec.run, Run::Container));
+    // What has subcommands is itself only named by a request without one.
+    let is_unknown = |spec: &CommandSpec| !spec.subcommands.is_empty() && request.len() > 1;
+    let spec = spec.filter(|spec| !matches!(spec.run, Run::Container) && !is_unknown(spec));
     let spec = spec.ok_or_else(|| Reply::error("ERR Invalid command specified"))?;
     if matches!(spec.keys, Keys::None) {
         return Err(Reply::error("ERR The command has no key arguments"));
