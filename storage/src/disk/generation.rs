@@ -10,19 +10,20 @@
 //! - The log index up to which the tables are complete is a row of the same ingestion, at a key that
 //!   no shard uses, so that data and log index cannot come apart.
 //!
-//! What fjall still costs: it writes the list of tables, with its fsyncs, under the lock that every
-//! read of tables takes for a moment. So at the end of a load or a compaction such reads wait, some
-//! milliseconds on a quiet disk. Reads that an overlay answers never do.
+//! fjall writes the list of tables, with its fsyncs, under the lock that its lookups take for a moment:
+//! they would wait for the disk at the end of each load and compaction. [`Tables`] looks keys up
+//! without that lock; walks over ranges take it once each.
 
-use super::DiskOptions;
+use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
 use crate::limits::STORAGE_KEY_BYTES_MAX;
 use crate::merge::{Change, Changes};
 use bytes::Bytes;
+use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use lsm_tree::AbstractTree;
+use lsm_tree::table::filter::standard_bloom::Builder as FilterBuilder;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -78,7 +79,7 @@ impl Generation {
         fs::create_dir(&path)?;
         let folder = Folder { path, delete: AtomicBool::new(true) };
         let database = open_database(&folder.path, options)?;
-        let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+        let rows = database.keyspace(KEYSPACE, table_options)?;
         Ok(Self { rows, database, replaced: AtomicBool::new(false), folder })
     }
 
@@ -98,7 +99,7 @@ impl Generation {
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged("the table of rows is missing"));
         }
-        let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+        let rows = database.keyspace(KEYSPACE, table_options)?;
         let durable = database.snapshot().get(&rows, DURABLE_KEY)?;
         let durable = durable.ok_or_else(|| damaged("the durable log index is missing"))?;
         let durable =
@@ -134,9 +135,24 @@ impl Generation {
         self.rows.disk_space()
     }
 
-    /// The value of `key` in a view of this generation.
-    pub(super) fn get(&self, view: &Snapshot, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        Ok(view.get(&self.rows, key)?.map(Bytes::from))
+    /// Looks keys up in the tables there are now, as they were at `instant`, which a snapshot holds.
+    ///
+    /// fjall's own lookup asks for the list of tables each time, under a lock that is held while a
+    /// new list is fsynced. Here the list is asked for once. Only tables are looked at: that is all
+    /// there is, because rows enter by ingestion only.
+    fn lookup(&self, instant: u64) -> Arc<Lookup> {
+        let tables = self.rows.tree.current_version();
+        Arc::new(move |key| {
+            let hash = FilterBuilder::get_hash(key);
+            let runs = tables.iter_levels().flat_map(|level| level.iter());
+            for table in runs.filter_map(|run| run.get_for_key(key)) {
+                let found = table.get(key, instant, hash).map_err(fjall::Error::from)?;
+                if let Some(found) = found {
+                    return Ok((!found.is_tombstone()).then(|| Bytes::from(found.value)));
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// The rows with `start <= key < end` in a view of this generation.
@@ -209,6 +225,19 @@ impl Generation {
     }
 }
 
+/// How tables are laid out, from the creation of a generation on.
+///
+/// Nearly every write looks for the record that it replaces. As blocks like others, filters (10 bits a
+/// key) and indexes (some 40 bytes a block of 4 KiB) would be evicted, and read back in whole for one
+/// key. Those of the first levels stay in memory beside the cache, some 60 MiB at most; below them
+/// fjall cuts filters and indexes into small blocks.
+fn table_options() -> KeyspaceCreateOptions {
+    let pinned = || PinningPolicy::new([true, true, true, false]);
+    KeyspaceCreateOptions::default()
+        .filter_block_pinning_policy(pinned())
+        .index_block_pinning_policy(pinned())
+}
+
 /// fjall answers some kinds of damage with a panic; here it becomes an error.
 fn open_database(path: &std::path::Path, options: &DiskOptions) -> Result<Database, StorageError> {
     let builder = Database::builder(path)
@@ -217,30 +246,69 @@ fn open_database(path: &std::path::Path, options: &DiskOptions) -> Result<Databa
         .worker_threads_unchecked(options.worker_threads)
         .max_cached_files(Some(OPEN_FILES_MAX))
         .manual_journal_persist(true);
-    let opened = catch_unwind(AssertUnwindSafe(|| builder.open()));
+    // Threads inherit the priority of the one that starts them, and fjall starts its own here.
+    let opened = std::thread::scope(|scope| {
+        let open = || {
+            yield_to_requests();
+            builder.open()
+        };
+        std::thread::Builder::new()
+            .name("state-open".to_owned())
+            .spawn_scoped(scope, open)
+            .map(std::thread::ScopedJoinHandle::join)
+    });
     let panicked = |_| StorageError::Corrupt(format!("{}: unreadable", path.display()));
-    Ok(opened.map_err(panicked)??)
+    Ok(opened?.map_err(panicked)??)
 }
+
+/// Finds the value of a key.
+type Lookup = dyn Fn(&[u8]) -> Result<Option<Bytes>, StorageError> + Send + Sync;
 
 /// A generation whose tables are read through one snapshot.
 #[derive(Clone)]
 pub(super) struct Tables {
-    pub(super) generation: Arc<Generation>,
+    // Before the generation, whose folder goes with its last handle.
+    lookup: Arc<Lookup>,
     view: Snapshot,
+    pub(super) generation: Arc<Generation>,
 }
 
 impl Tables {
     /// The tables as they are now.
     pub(super) fn now(generation: Arc<Generation>) -> Self {
         let view = generation.snapshot();
-        Self { generation, view }
+        let lookup = generation.lookup(view.seqno());
+        Self { lookup, view, generation }
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.generation.get(&self.view, key)
+        (self.lookup)(key)
     }
 
     pub(super) fn changes(&self, start: &[u8], end: &[u8]) -> Changes<'static> {
         self.generation.changes(&self.view, start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn lookups_do_not_wait_for_the_list_of_tables_to_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = DiskOptions::new(dir.path());
+        let generation = Generation::create(dir.path().join("state.g1"), &options).unwrap();
+        let row = || (Bytes::from_static(b"key"), Some(Bytes::from_static(b"value")));
+        generation.load(std::iter::once(Ok(row())), Some(1), &|| true).unwrap();
+        let tables = Tables::now(Arc::new(generation));
+        let generation = tables.generation.clone();
+        let _written = generation.rows.tree.get_version_history_lock();
+        let (found, answer) = mpsc::channel();
+        std::thread::spawn(move || found.send((tables.get(b"key"), tables.get(b"other"))));
+        let (value, nothing) = answer.recv_timeout(Duration::from_secs(20)).expect("no wait");
+        assert_eq!(value.unwrap(), row().1);
+        assert_eq!(nothing.unwrap(), None);
     }
 }
