@@ -1,5 +1,6 @@
 //! The two background threads: one loads sealed overlays into tables, one frees what nobody holds.
 
+use super::generation::Tables;
 use super::overlay::Overlay;
 use super::shared::{Retired, Shared, Step};
 use super::view::Version;
@@ -62,13 +63,14 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
 
 /// Makes the tables take the place of the overlay, unless a new generation took over meanwhile.
 fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration) {
+    let generation = &loaded.tables.generation;
+    // Before the lock, which commits take: this may wait for a compaction and its fsyncs.
+    let tables = Tables::now(generation.clone());
     let mut progress = shared.progress.lock();
     let current = shared.version.load_full();
-    let generation = &loaded.tables.generation;
     if !Arc::ptr_eq(generation, &current.tables.generation) {
         return;
     }
-    let tables = super::generation::Tables::now(generation.clone());
     let next = Version { active: current.active.clone(), sealed: None, tables };
     shared.version.store(Arc::new(next.clone()));
     shared.durable.store(sealed.last(), Release);
@@ -80,6 +82,7 @@ fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration
     shared.changed.notify_all();
     drop(progress);
     shared.retire(Retired::Overlay(sealed.clone()));
+    shared.retire(Retired::Tables(current.tables.clone()));
 }
 
 /// Drops retired things once it is their only holder.
@@ -92,6 +95,7 @@ pub(super) fn run_reaper(retired: &Receiver<Retired>) {
             Ok(thing) => held.push(thing),
             Err(RecvTimeoutError::Timeout) => held.retain(|thing| match thing {
                 Retired::Overlay(overlay) => Arc::strong_count(overlay) > 1,
+                Retired::Tables(tables) => tables.is_held_elsewhere(),
                 Retired::Generation(generation) => Arc::strong_count(generation) > 1,
                 Retired::Stop => false,
             }),

@@ -285,6 +285,11 @@ impl Tables {
         (self.lookup)(key)
     }
 
+    /// Whether dropping this handle would leave others.
+    pub(super) fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.lookup) > 1
+    }
+
     pub(super) fn changes(&self, start: &[u8], end: &[u8]) -> Changes<'static> {
         self.generation.changes(&self.view, start, end)
     }

@@ -33,6 +33,8 @@ pub(super) struct Progress {
 /// Something that is dropped by the reaper thread once nobody else holds it, because that takes long.
 pub(super) enum Retired {
     Overlay(Arc<Overlay>),
+    /// Files that a compaction replaced are removed with the last holder.
+    Tables(Tables),
     Generation(Arc<Generation>),
     /// Ends the thread.
     Stop,

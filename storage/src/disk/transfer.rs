@@ -129,6 +129,7 @@ impl Import {
         for overlay in old.sealed.iter().chain([&old.active]) {
             shared.retire(Retired::Overlay(overlay.clone()));
         }
+        shared.retire(Retired::Tables(old.tables.clone()));
         shared.retire(Retired::Generation(old.tables.generation.clone()));
     }
 }
