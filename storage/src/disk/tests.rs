@@ -3,6 +3,7 @@
 mod contract;
 mod crash;
 mod model;
+mod rot;
 mod threads;
 
 use super::shared::{Hook, Step};

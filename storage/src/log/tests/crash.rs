@@ -1,8 +1,12 @@
 //! Crashes at any moment: a log opens again, with everything that was acknowledged, and with
 //! nothing but a beginning of what was called.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::memory_disk::{Content, Event, Loss, Replay};
 use super::model::{Call, Driver, Found, Model, calls, observe};
@@ -12,6 +16,24 @@ use super::*;
 fn images_max() -> usize {
     let set = std::env::var("KVORUM_LOG_CRASH_IMAGES").ok();
     set.map_or(4_000, |count| count.parse().expect("a number"))
+}
+
+thread_local! {
+    /// Hashes of the images that the test on this thread has opened.
+    static IMAGES: RefCell<HashSet<u64>> = RefCell::default();
+}
+
+fn note_image(content: &Content) {
+    let mut hasher = Xxh3::new();
+    for (name, file) in &content.names {
+        hasher.update(name.as_bytes());
+        hasher.update(&content.files[*file]);
+    }
+    IMAGES.with_borrow_mut(|images| images.insert(hasher.digest()));
+}
+
+fn print_images() {
+    println!("{} distinct images", IMAGES.with_borrow(HashSet::len));
 }
 
 /// Reproducible numbers (splitmix64).
@@ -59,6 +81,7 @@ impl Run {
 
     /// The log on `disk` is one that a crash at this moment may leave.
     fn check(&self, disk: &MemoryDisk, replay: &Replay, what: &str) -> Found {
+        note_image(&disk.content());
         let found = match observe(disk) {
             Ok(found) => found,
             Err(error) => panic!("{what}: {error}"),
@@ -129,6 +152,7 @@ fn a_process_may_end_at_every_byte() {
         run.check_recovery(&replay, replay.clone(), &mut random, &what);
     }
     assert!(images > 5_000, "{images}");
+    print_images();
 }
 
 #[test]
@@ -141,6 +165,7 @@ fn power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part() {
             break;
         }
     }
+    print_images();
 }
 
 /// Cuts power at every event in several ways; returns how many images were tried.
@@ -189,6 +214,7 @@ fn a_log_survives_one_crash_after_another() {
             break;
         }
     }
+    print_images();
 }
 
 #[test]
