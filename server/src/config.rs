@@ -172,7 +172,8 @@ impl Settings {
                 continue;
             }
             let value = if setting.secret { String::new() } else { setting.kind.show(&values) };
-            text.push_str(&format!("# from: {}\n{name} = {value:?}\n\n", self.source(setting)));
+            let value = toml::Value::String(value);
+            text.push_str(&format!("# from: {}\n{name} = {value}\n\n", self.source(setting)));
         }
         text
     }

@@ -180,6 +180,10 @@ fn the_printed_file_can_be_read_and_hides_secrets() {
     assert_eq!(again.load().timeout_s, 7);
     assert_eq!(again.load().maxclients, settings.load().maxclients);
     from(Some(&sample_toml()), &[], &[]).unwrap();
+    for path in ["a\0b", "\u{7f}", "say \"so\"", "back\\slash", "line\nend", "ä'\u{e000}"] {
+        let text = from(None, &[], &[("data-dir", path)]).unwrap().to_toml();
+        assert_eq!(from(Some(&text), &[], &[]).unwrap().load().data_dir, path, "{text}");
+    }
 }
 
 #[test]
