@@ -102,6 +102,11 @@ impl fmt::Display for Report {
     }
 }
 
+/// Random requests for commands on data, as scripts have them.
+pub fn requests(random: &mut Random, len: usize) -> Vec<Vec<Vec<u8>>> {
+    generate::requests(random, len)
+}
+
 /// Compares Kvorum with redis-server, both at `host:port`, both with nothing else to do.
 ///
 /// # Panics

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod cluster;
 pub mod differential;
+pub mod fuzz;
 pub mod golden;
 pub mod history;
 pub mod linearizability;

@@ -33,5 +33,8 @@ pub(crate) mod start_over;
 pub(crate) mod types;
 mod view;
 
+#[cfg(test)]
+mod any_bytes;
+
 pub(crate) use types::NodeAddress;
 pub(crate) use view::split_address;

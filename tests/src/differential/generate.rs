@@ -5,7 +5,7 @@
 use super::departures::{How, how};
 use super::{CONNECTIONS, Step};
 use crate::random::Random;
-use kvorum::commands::spec::{CommandSpec, Group};
+use kvorum::commands::spec::{CommandSpec, Group, Run};
 use kvorum::commands::syntax::{self, Argument, ArgumentType};
 use kvorum::commands::{self};
 
@@ -198,6 +198,21 @@ pub(super) fn script(random: &mut Random, len: usize, filter: &str) -> Vec<Step>
     }
     steps.extend(look_at_everything().into_iter().filter(|step| !(past && counts(&step.args))));
     steps
+}
+
+/// Requests for commands on data, for those who apply them without a server.
+pub(super) fn requests(random: &mut Random, len: usize) -> Vec<Vec<Vec<u8>>> {
+    let on_data = |candidate: &Candidate| {
+        matches!(candidate.spec.run, Run::Write { .. } | Run::Read(_) | Run::Scan(_))
+    };
+    let candidates: Vec<_> = candidates("").into_iter().filter(on_data).collect();
+    let keys = &KEYS[..1 + random.below(KEYS.len())];
+    let mut maker = Maker { random, past: true, keys };
+    let mut request = || {
+        let at = maker.random.below(candidates.len());
+        maker.request(&candidates[at])
+    };
+    (0..len).map(|_| request()).collect()
 }
 
 /// Requests that show what a script left behind.
