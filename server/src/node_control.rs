@@ -92,6 +92,11 @@ pub trait NodeControl: Send + Sync {
     fn log_stats(&self) -> LogStats;
     /// Keys of each database that has any, as applied on this node.
     fn key_counts(&self) -> Vec<(u8, KeyCounts)>;
+    /// A hash of all data as applied on this node; reads all of it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn state_digest(&self) -> BoxFuture<'_, Result<u128, String>>;
     /// Milliseconds since 1970 of the last moment the state became durable.
     fn last_save_ms(&self) -> u64;
     /// Figures of the Raft group that only INFO prints.

@@ -164,6 +164,16 @@ impl NodeControl for Server {
         (0..databases).filter_map(counts).collect()
     }
 
+    fn state_digest(&self) -> BoxFuture<'_, Result<u128, String>> {
+        let view = self.view();
+        async move {
+            let digest = move || view.and_then(|view| view.reader().digest());
+            let digest = tokio::task::spawn_blocking(digest).await;
+            digest.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
     fn last_save_ms(&self) -> u64 {
         self.last_save.load(Ordering::Relaxed)
     }

@@ -129,6 +129,11 @@ pub fn meta(shard: u16, name: &str) -> StorageKey {
     out
 }
 
+/// First row of a shard's data, and the end of it: all spaces but the bookkeeping.
+pub(crate) fn data_rows(shard: u16) -> (StorageKey, StorageKey) {
+    (space(shard, SPACE_RECORD, 0), space(shard, u8::MAX, 0))
+}
+
 /// The storage key of a record.
 pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> StorageKey {
     let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES + key.bytes.len());

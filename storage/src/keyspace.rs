@@ -12,6 +12,7 @@ use crate::txn::{ReadTxn, WriteTxn};
 use crate::value::{Record, RecordHead, ValueKind};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 /// Reads one shard at one version and one time.
 #[derive(Clone, Copy)]
@@ -52,6 +53,17 @@ impl<'a> Reader<'a> {
     /// The log index of a key's last change, 0 when it is absent: what WATCH remembers.
     pub fn version(&self, database: u8, key: UserKey<'_>) -> Result<u64, StorageError> {
         Ok(self.lookup(database, key)?.map_or(0, |record| record.changed_at))
+    }
+
+    /// A hash of all records and deadlines of this version, with their change indexes; 0 when there
+    /// are none. Two nodes that applied the same entries have the same. Reads every row.
+    pub fn digest(&self) -> Result<u128, StorageError> {
+        let (start, end) = key::data_rows(self.shard);
+        self.txn.rows(&start, &end).try_fold(0, |digest, row| {
+            let (key, value) = row?;
+            // The value is hashed with the key's hash as its seed, so that swapped values differ.
+            Ok(digest ^ xxh3_128_with_seed(&value, xxh3_64(&key)))
+        })
     }
 
     /// The number of keys in a database (overdue keys that are not removed yet included).

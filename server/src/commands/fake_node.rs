@@ -165,6 +165,9 @@ impl NodeControl for FakeNode {
             (3, KeyCounts { keys: 1, with_deadline: 0, deadlines_sum_ms: 0 }),
         ]
     }
+    fn state_digest(&self) -> BoxFuture<'_, Result<u128, String>> {
+        std::future::ready(Ok(0xabc)).boxed()
+    }
     fn last_save_ms(&self) -> u64 {
         1_699_999_999_999
     }

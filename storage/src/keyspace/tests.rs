@@ -176,3 +176,21 @@ fn a_read_txn_shows_one_log_index_for_ever() {
     assert_eq!(Reader::new(&*before, 0, 10).counts(0).unwrap().keys, 1);
     assert_eq!((before.log_index(), engine.read().log_index()), (1, 2));
 }
+
+#[test]
+fn digests_tell_keys_values_and_deadlines_apart() {
+    let digest = |changes: &[(&str, &str, Option<u64>)]| {
+        let engine = MemoryEngine::new();
+        entry(&engine, 1, 10, |writer| {
+            changes.iter().for_each(|(name, value, at)| set(writer, 0, name, value, *at));
+        });
+        let txn = engine.read();
+        Reader::new(&*txn, 0, 10).digest().unwrap()
+    };
+    let one = digest(&[("a", "1", None), ("b", "2", None)]);
+    assert_eq!(one, digest(&[("b", "2", None), ("a", "1", None)]));
+    assert_ne!(one, digest(&[("a", "2", None), ("b", "1", None)]), "swapped values");
+    assert_ne!(one, digest(&[("a", "1", None)]), "a lost key");
+    assert_ne!(one, digest(&[("a", "1", None), ("b", "2", Some(50))]), "a deadline");
+    assert_eq!(digest(&[]), 0);
+}

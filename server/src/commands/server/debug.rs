@@ -5,6 +5,9 @@
 //! OK
 //! ```
 //!
+//! DIGEST hashes all data of this node, of every database, with the log index of each key's last
+//! change; nodes that applied the same entries answer the same. An empty node answers zeros.
+//!
 //! SLEEP holds this connection only. JMAP, SET-ACTIVE-EXPIRE and QUICKLIST-PACKED-THRESHOLD are
 //! answered with OK and change nothing: there is no such thing to tune.
 
@@ -48,11 +51,11 @@ fn debug<'a>(ctx: NodeContext<'a>, args: &'a Request) -> BoxFuture<'a, Reply> {
         if !allowed {
             return Reply::error(NOT_ALLOWED);
         }
-        run(args).await
+        run(ctx, args).await
     })
 }
 
-async fn run(args: &Request) -> Reply {
+async fn run(ctx: NodeContext<'_>, args: &Request) -> Reply {
     let name = args.arg(1);
     let no_ops = [("jmap", 2), ("set-active-expire", 3), ("quicklist-packed-threshold", 3)];
     if no_ops.iter().any(|(word, len)| is_word(name, word) && args.len() == *len) {
@@ -60,6 +63,12 @@ async fn run(args: &Request) -> Reply {
     }
     if is_word(name, "help") && args.len() == 2 {
         return print_help();
+    }
+    if is_word(name, "digest") && args.len() == 2 {
+        return match ctx.node.state_digest().await {
+            Ok(digest) => Reply::Simple(format!("{digest:040x}").into()),
+            Err(error) => Reply::error(format!("ERR {error}")),
+        };
     }
     let seconds = args.get(2).and_then(|text| str::from_utf8(text).ok()?.parse::<f64>().ok());
     match seconds.filter(|seconds| (0.0..=SLEEP_SECONDS_MAX).contains(seconds)) {
@@ -80,6 +89,8 @@ fn print_help() -> Reply {
     help(
         "DEBUG",
         &[
+            "DIGEST",
+            "    Output a hex signature representing the current DB content.",
             "SLEEP <seconds>",
             "    Hold this connection for <seconds>. Decimals allowed.",
             "JMAP, SET-ACTIVE-EXPIRE (0|1), QUICKLIST-PACKED-THRESHOLD <size>",

@@ -39,6 +39,15 @@ fn debug_needs_leave() {
 }
 
 #[test]
+fn debug_digest_is_forty_digits() {
+    let mut node = FakeNode::new(Some(1));
+    let flags = [("enable-debug-command".to_owned(), "yes".to_owned())];
+    node.settings = crate::config::Settings::from_sources(None, [], &flags).unwrap();
+    assert_eq!(node.text("DEBUG DIGEST"), format!("{}abc", "0".repeat(37)));
+    assert!(node.text("DEBUG DIGEST 1").starts_with("ERR unknown subcommand"));
+}
+
+#[test]
 fn shutdown_is_an_order_without_an_answer() {
     let node = FakeNode::new(Some(1));
     for line in ["SHUTDOWN BAD", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOW"] {
