@@ -18,6 +18,35 @@ pub enum Action {
     Write(u64),
     /// GET; what was there.
     Read(Option<u64>),
+    /// INCRBY, and the number after it where the reply came.
+    Add { by: u64, result: Option<u64> },
+    /// APPEND, and the length after it where the reply came. Values of such registers are
+    /// [`text_value`]s.
+    Append { text: String, length: Option<usize> },
+}
+
+/// A text as the value of a register: 16 bits of its length and 48 of a hash that continues when
+/// the text does.
+pub fn text_value(text: &str) -> u64 {
+    appended(0, text)
+}
+
+/// Length of a text in bytes, from its value.
+pub fn text_length(value: u64) -> usize {
+    (value >> 48) as usize
+}
+
+/// The value of a text that is `value` followed by `text`.
+pub fn appended(value: u64, text: &str) -> u64 {
+    const HASH_BITS: u32 = 48;
+    const MASK: u64 = (1 << HASH_BITS) - 1;
+    let length = (value >> HASH_BITS) + text.len() as u64;
+    assert!(length < 1 << (64 - HASH_BITS), "texts of registers are short");
+    let continued = |hash: u64, byte: u8| {
+        let mixed = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).wrapping_add(1);
+        (mixed ^ (mixed >> 29)) & MASK
+    };
+    (length << HASH_BITS) | text.bytes().fold(value & MASK, continued)
 }
 
 /// One operation of a client.

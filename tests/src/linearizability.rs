@@ -10,7 +10,7 @@
 //!
 //! A search that takes too many steps is a failure, not a pass.
 
-use crate::history::{Action, Operation};
+use crate::history::{Action, Operation, appended, text_length};
 use std::collections::{BTreeMap, HashSet};
 
 /// Steps of one key's search. Histories of the tests need a few thousand.
@@ -59,8 +59,8 @@ struct Search<'a> {
     /// Known operations not yet done.
     open: usize,
     visited: HashSet<Configuration>,
-    /// Operations taken, each with the value before it and where to look on.
-    taken: Vec<(usize, Value)>,
+    /// Operations taken, each with the value before it and its place among the candidates.
+    taken: Vec<(usize, Value, usize)>,
     furthest: (usize, Vec<usize>),
 }
 
@@ -84,26 +84,26 @@ impl<'a> Search<'a> {
                 return Ok(());
             }
             match self.next(from) {
-                Some(at) => {
-                    self.take(at);
+                Some((place, at)) => {
+                    self.take(place, at);
                     from = 0;
                 }
                 None => {
-                    let Some(at) = self.undo() else { return Err(self.impossible(key)) };
-                    from = at + 1;
+                    let Some(place) = self.undo() else { return Err(self.impossible(key)) };
+                    from = place + 1;
                 }
             }
         }
         Err(Violation::TooHard { key: key.to_owned() })
     }
 
-    /// The next operation, at or after `from`, that may take effect now and leads somewhere new.
-    fn next(&mut self, from: usize) -> Option<usize> {
+    /// The next candidate, at or after the place `from`, that leads somewhere new.
+    fn next(&mut self, from: usize) -> Option<(usize, usize)> {
         let candidates = self.candidates();
         if self.taken.len() >= self.furthest.0 {
             self.furthest = (self.taken.len(), candidates.clone());
         }
-        candidates.into_iter().filter(|at| *at >= from).find(|at| {
+        candidates.into_iter().enumerate().skip(from).find(|(_, at)| {
             let Some(value) = self.operations[*at].action.after(self.value) else { return false };
             let mut done = self.done.clone();
             done[at / 64] |= 1 << (at % 64);
@@ -111,7 +111,8 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Open operations that were invoked before every open operation returned.
+    /// Open operations that were invoked before every open operation returned; those of unknown
+    /// outcome come last: they are only needed where the others explain nothing.
     fn candidates(&self) -> Vec<usize> {
         let mut earliest_return = u64::MAX;
         let mut candidates = Vec::new();
@@ -124,23 +125,24 @@ impl<'a> Search<'a> {
                 earliest_return = earliest_return.min(operation.returned.unwrap_or(u64::MAX));
             }
         }
+        candidates.sort_by_key(|at| self.operations[*at].returned.is_none());
         candidates
     }
 
-    fn take(&mut self, at: usize) {
+    fn take(&mut self, place: usize, at: usize) {
         let operation = self.operations[at];
-        self.taken.push((at, self.value));
+        self.taken.push((at, self.value, place));
         self.value = operation.action.after(self.value).expect("only fitting operations are taken");
         self.done[at / 64] |= 1 << (at % 64);
         self.open -= usize::from(operation.returned.is_some());
     }
 
     fn undo(&mut self) -> Option<usize> {
-        let (at, value) = self.taken.pop()?;
+        let (at, value, place) = self.taken.pop()?;
         self.value = value;
         self.done[at / 64] &= !(1 << (at % 64));
         self.open += usize::from(self.operations[at].returned.is_some());
-        Some(at)
+        Some(place)
     }
 
     fn impossible(&self, key: &str) -> Violation {
@@ -155,6 +157,15 @@ impl Action {
         match self {
             Action::Write(written) => Some(Some(*written)),
             Action::Read(read) => (*read == value).then_some(value),
+            Action::Add { by, result } => {
+                let sum = value.unwrap_or(0) + by;
+                result.is_none_or(|result| result == sum).then_some(Some(sum))
+            }
+            Action::Append { text, length } => {
+                let longer = appended(value.unwrap_or(0), text);
+                let fits = length.is_none_or(|length| text_length(longer) == length);
+                fits.then_some(Some(longer))
+            }
         }
     }
 }
@@ -162,9 +173,11 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::text_value;
 
     /// `w1 0-5` writes 1 between the times 0 and 5, `r1 6-7` reads it, `r- 0-1` reads nothing
-    /// there, `w2 3-` never returned.
+    /// there, `w2 3-` never returned, `i3 0-1` adds 1 and returns 3, `i- 0-` adds 1 and returns
+    /// nothing, `ab2 0-1` appends b and returns the length 2, `tab 0-1` reads the text ab.
     fn history(text: &str) -> Vec<Operation> {
         let operation = |word: &str| {
             let (action, times) = word.split_once(' ').expect("an action and its times");
@@ -172,6 +185,12 @@ mod tests {
             let value = &action[1..];
             let action = match &action[..1] {
                 "w" => Action::Write(value.parse().expect("a value")),
+                "i" => Action::Add { by: 1, result: value.parse().ok() },
+                "a" => {
+                    let (text, length) = value.split_at(1);
+                    Action::Append { text: text.to_owned(), length: length.parse().ok() }
+                }
+                "t" => Action::Read(Some(text_value(value))),
                 _ => Action::Read(value.parse().ok()),
             };
             Operation {
@@ -238,6 +257,28 @@ mod tests {
         good(&operations.join(", "));
         operations.push("r150 5000-5001".to_owned());
         bad(&operations.join(", "));
+    }
+
+    #[test]
+    fn increments_count_each_once() {
+        good("i1 0-5, i2 0-5, i3 6-7, r3 8-9, w7 10-11, i8 12-13");
+        bad("i1 0-5, i1 0-5");
+        bad("i1 0-1, i2 2-3, r1 4-5");
+        good("i1 0-1, i- 2-, i2 3-4, i4 100-101");
+        good("i1 0-1, i- 2-, r1 3-4, r2 5-6, i3 100-101");
+        bad("i1 0-1, i- 2-, i2 3-4, i5 100-101");
+        bad("i1 0-1, i- 2-, i3 3-4, i4 5-6, i6 100-101");
+    }
+
+    #[test]
+    fn appended_texts_are_in_one_order() {
+        good("aa1 0-5, ab2 0-5, tab 6-7, ac3 8-9, tabc 10-11");
+        good("ab1 0-5, aa2 0-5, tba 6-7");
+        bad("aa1 0-5, ab2 0-5, tba 6-7");
+        bad("aa1 0-1, ab2 2-3, tab 4-5, ta 6-7");
+        good("aa1 0-1, ab 2-, ta 3-4, ac2 5-6, tacb 7-8");
+        bad("aa1 0-1, ab 2-, tab 3-4, ac3 5-6, tacb 7-8");
+        bad("aa1 0-1, tabb 2-3");
     }
 
     #[test]

@@ -177,6 +177,16 @@ fn counter_key(writer: usize) -> String {
 /// # Panics
 /// A write was lost, happened twice, or holds something nobody wrote.
 pub fn verify(ledgers: &[Ledger], client: &mut Client) {
+    let faults = faults(ledgers, client);
+    assert!(faults.is_empty(), "{}: {:#?}", faults.len(), &faults[..faults.len().min(20)]);
+}
+
+/// What the ledgers say and the node does not: one line for each key.
+///
+/// # Panics
+/// The node does not answer.
+pub fn faults(ledgers: &[Ledger], client: &mut Client) -> Vec<String> {
+    let mut faults = Vec::new();
     for ledger in ledgers {
         let writer = ledger.writer;
         for (numbers, is_acked) in [(&ledger.acked, true), (&ledger.unknown, false)] {
@@ -188,10 +198,9 @@ pub fn verify(ledgers: &[Ledger], client: &mut Client) {
                     let found = client.receive().expect("the node answers reads");
                     let is_absent = !is_acked && found == Reply::Null;
                     let (key, found) = (key(writer, *number), text(&found));
-                    assert!(
-                        is_absent || found == value(writer, *number),
-                        "{key} (acknowledged: {is_acked}) holds {found:?}"
-                    );
+                    if !is_absent && found != value(writer, *number) {
+                        faults.push(format!("{key} (acknowledged: {is_acked}) holds {found:?}"));
+                    }
                 }
             }
         }
@@ -199,9 +208,11 @@ pub fn verify(ledgers: &[Ledger], client: &mut Client) {
         let counted = counted.parse().unwrap_or(0);
         let (least, most) =
             (ledger.increments_acked, ledger.increments_acked + ledger.increments_unknown);
-        assert!(
-            (least..=most).contains(&counted),
-            "the counter of writer {writer} is {counted}, not within {least} and {most}"
-        );
+        if !(least..=most).contains(&counted) {
+            faults.push(format!(
+                "the counter of writer {writer} is {counted}, not within {least} and {most}"
+            ));
+        }
     }
+    faults
 }

@@ -43,6 +43,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// Arguments besides directory and addresses.
     pub args: Vec<String>,
+    /// Environment of the process, besides what it inherits.
+    pub env: Vec<(String, String)>,
     output: PathBuf,
     child: Option<Child>,
 }
@@ -59,6 +61,7 @@ impl Node {
             output: root.join(format!("node-{port}.output")),
             dir,
             args: args.to_vec(),
+            env: Vec::new(),
             child: None,
         }
     }
@@ -109,6 +112,7 @@ impl Node {
                 command.env_remove(name);
             }
         }
+        command.envs(self.env.iter().cloned());
         command
     }
 
@@ -131,6 +135,11 @@ impl Node {
     /// How the process ended by itself, if it did.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.as_mut().and_then(|child| child.try_wait().expect("the process can be asked"))
+    }
+
+    /// Id of the process, paused or not; none when the node was not started.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// kill -9.

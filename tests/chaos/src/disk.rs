@@ -1,0 +1,127 @@
+//! A small ext4 of its own for one node, in a file behind a loop device: its power can be cut (what
+//! was not synced is really gone), and it can be full.
+//!
+//! Needs root and loop devices; [`Disk::create`] says so by returning none.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Size of the file system.
+const IMAGE_BYTES: u64 = 640 << 20;
+
+/// One node's file system.
+pub struct Disk {
+    image: PathBuf,
+    mount: PathBuf,
+    mounted: bool,
+}
+
+impl Disk {
+    /// Makes `image` and mounts it at `mount`, if that is possible here.
+    pub fn create(image: PathBuf, mount: &Path) -> Option<Self> {
+        File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES)).ok()?;
+        let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+        let mut disk = Disk { image, mount: mount.to_owned(), mounted: false };
+        (made && disk.mount()).then_some(disk)
+    }
+
+    /// Mounts it; the journal is replayed.
+    pub fn mount(&mut self) -> bool {
+        self.mounted = run(Command::new("mount")
+            .args(["-o", "loop"])
+            .args([self.image.as_os_str(), self.mount.as_os_str()]));
+        self.mounted
+    }
+
+    /// Takes its power; the processes that use it see EIO from now on.
+    pub fn cut(&self, tool: &Path) -> bool {
+        run(Command::new(tool).arg(&self.mount))
+    }
+
+    /// After a cut, and the end of those who used it: mounts what was synced.
+    ///
+    /// # Panics
+    /// It cannot be mounted: the harness, not the node, is at fault.
+    pub fn restore(&mut self) {
+        self.unmount();
+        assert!(self.mount(), "{} cannot be mounted again", self.image.display());
+    }
+
+    /// Writes a file until there is no more room; true when it was full.
+    pub fn fill(&self) -> bool {
+        let Ok(mut file) = File::create(self.filling()) else { return true };
+        let block = vec![1u8; 64 << 10];
+        for size in [block.len(), 4096, 1] {
+            while file.write_all(&block[..size]).is_ok() {}
+        }
+        // Blocks are only allocated when they are written.
+        file.sync_all().is_err() || file.write_all(&block).is_err()
+    }
+
+    /// Gives the room back.
+    pub fn make_room(&self) {
+        // There may be no such file.
+        let _ = fs::remove_file(self.filling());
+    }
+
+    fn filling(&self) -> PathBuf {
+        self.mount.join("filling")
+    }
+
+    fn unmount(&mut self) {
+        for _ in 0..100 {
+            if !self.mounted {
+                return;
+            }
+            self.mounted = !run(Command::new("umount").arg(&self.mount));
+            if self.mounted {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn run(command: &mut Command) -> bool {
+    let done = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shim::Tools;
+
+    #[test]
+    fn a_cut_loses_what_was_not_synced_and_only_that() {
+        let root = tempfile::tempdir().unwrap();
+        let mount = root.path().join("mount");
+        fs::create_dir(&mount).unwrap();
+        let (Some(tools), Some(mut disk)) =
+            (Tools::build(root.path()), Disk::create(root.path().join("image"), &mount))
+        else {
+            // Not possible here; runs say so, too.
+            return;
+        };
+        let mut synced = File::create(mount.join("synced")).unwrap();
+        synced.write_all(b"stays").unwrap();
+        synced.sync_all().unwrap();
+        File::open(&mount).unwrap().sync_all().unwrap();
+        let mut open = File::create(mount.join("open")).unwrap();
+        open.write_all(b"goes").unwrap();
+        assert!(disk.cut(&tools.cut));
+        assert!(open.sync_all().is_err() || open.write_all(b"x").is_err());
+        drop((synced, open));
+        disk.restore();
+        assert_eq!(fs::read(mount.join("synced")).unwrap(), b"stays");
+        let left = fs::read(mount.join("open")).unwrap_or_default();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}

@@ -1,0 +1,167 @@
+//! What clients did and saw, in memory for the checkers and as JSON lines on disk, with the windows
+//! of time in which faults were active.
+
+use kvorum_tests::history::Operation;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
+use std::time::Instant;
+
+/// When something was asked and answered, in nanoseconds since the journal began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub invoked: u64,
+    /// None: no answer, or one that says that the outcome is unknown.
+    pub returned: Option<u64>,
+}
+
+/// A MULTI block on append-only texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    pub span: Span,
+    /// Keys and the word (with its comma) appended to each.
+    pub appends: Vec<(String, String)>,
+    /// Keys and the text found at the end of the block.
+    pub reads: Vec<(String, String)>,
+}
+
+/// One look at a key with a deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub span: Span,
+    pub key: String,
+    pub is_there: bool,
+}
+
+/// A key that was set once, with a time to live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub span: Span,
+    pub key: String,
+    pub ttl_ms: u64,
+}
+
+/// All that happened.
+#[derive(Debug, Default)]
+pub struct History {
+    pub registers: Vec<Operation>,
+    pub blocks: Vec<Block>,
+    /// Sums of all accounts, as MULTI blocks found them.
+    pub sums: Vec<(Span, Vec<i64>)>,
+    pub transfers: u64,
+    pub leases: Vec<Lease>,
+    pub looks: Vec<Look>,
+    /// Keys set once: whether that was acknowledged. The value of a key is its name.
+    pub ledger: Vec<(String, bool)>,
+    /// For each counter: increments acknowledged, and of unknown outcome.
+    pub counters: BTreeMap<String, (u64, u64)>,
+    /// Answers that no node may give.
+    pub odd: Vec<String>,
+    /// Times of every operation with a known outcome.
+    pub done: Vec<(u64, u64)>,
+    pub unknown: u64,
+    /// Fault windows and their names.
+    pub windows: Vec<(u64, u64, String)>,
+}
+
+/// A history in the making.
+pub struct Journal {
+    begun: Instant,
+    file: Mutex<BufWriter<File>>,
+    /// Everything so far.
+    pub history: Mutex<History>,
+    /// Clients hold it while they operate; who takes it for writing finds them at rest.
+    pub gate: RwLock<()>,
+    known: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Journal {
+    /// A journal whose lines go to `path`.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Journal {
+            begun: Instant::now(),
+            file: Mutex::new(BufWriter::new(File::create(path)?)),
+            history: Mutex::default(),
+            gate: RwLock::default(),
+            known: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    /// Nanoseconds since the journal began.
+    pub fn now(&self) -> u64 {
+        self.begun.elapsed().as_nanos() as u64
+    }
+
+    /// Ends the clients.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the clients are to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Operations with a known outcome, so far.
+    pub fn known(&self) -> u64 {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    /// Writes a line: who, what kind of operation, when, and what came of it.
+    pub fn note(&self, client: usize, kind: &str, span: Span, what: Value) {
+        let line = json!({"client": client, "kind": kind, "invoked": span.invoked,
+            "returned": span.returned, "what": what});
+        self.line(&line);
+        let mut history = self.history.lock().expect("no client panicked");
+        match span.returned {
+            Some(returned) => {
+                history.done.push((span.invoked, returned));
+                self.known.fetch_add(1, Ordering::Relaxed);
+            }
+            None => history.unknown += 1,
+        }
+    }
+
+    /// Notes that a fault was active since `begun`.
+    pub fn window(&self, begun: u64, name: &str) {
+        let ended = self.now();
+        self.line(&json!({"fault": name, "begun": begun, "ended": ended}));
+        let mut history = self.history.lock().expect("no client panicked");
+        history.windows.push((begun, ended, name.to_owned()));
+    }
+
+    /// Ends the file and returns the history.
+    ///
+    /// # Errors
+    /// The file could not be written.
+    pub fn finish(self) -> io::Result<History> {
+        self.file.into_inner().expect("no client panicked").flush()?;
+        Ok(self.history.into_inner().expect("no client panicked"))
+    }
+
+    fn line(&self, line: &Value) {
+        let mut file = self.file.lock().expect("no client panicked");
+        writeln!(file, "{line}").expect("the history can be written");
+    }
+}
+
+impl History {
+    /// Operations with a known outcome that overlap a fault window.
+    pub fn inside_windows(&self) -> usize {
+        let mut windows: Vec<(u64, u64)> = self.windows.iter().map(|w| (w.0, w.1)).collect();
+        windows.sort_unstable();
+        let overlaps = |(invoked, returned): &(u64, u64)| {
+            windows.iter().any(|(begun, ended)| invoked <= ended && returned >= begun)
+        };
+        self.done.iter().filter(|span| overlaps(span)).count()
+    }
+}

@@ -1,0 +1,380 @@
+//! The clients: registers, MULTI blocks on texts, a bank, leases, and a ledger with a counter.
+//!
+//! A client works on one node, one operation (or one pipeline) at a time, follows redirects, and
+//! never repeats what may have taken effect. Keys of registers and texts change with time, so that
+//! each has few enough operations to be searched through.
+
+use crate::journal::{Block, Journal, Lease, Look, Span};
+use crate::random::Random;
+use kvorum_tests::client::{Client, Fate, redirected_to, text};
+use kvorum_tests::history::{Action, Operation, text_value};
+use protocol::Reply;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long a client waits for a reply.
+const REPLY_WAIT: Duration = Duration::from_secs(4);
+/// Pause after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(25);
+/// Operations on registers before new keys are taken.
+const EPOCH_OPERATIONS: u64 = 1200;
+/// Blocks before new keys are taken.
+const EPOCH_BLOCKS: u64 = 200;
+/// Accounts of the bank, and what each holds at first.
+pub const ACCOUNTS: usize = 6;
+pub const DEPOSIT: i64 = 1000;
+/// Writes of the ledger in one pipeline.
+const PIPELINE: u64 = 8;
+
+/// What the clients share.
+pub struct Shared {
+    pub journal: Arc<Journal>,
+    pub addresses: Vec<String>,
+    pub seed: u64,
+    /// Pause between two operations of a client.
+    pub pause: Duration,
+    numbers: AtomicU64,
+    registers: AtomicU64,
+    blocks: AtomicU64,
+}
+
+impl Shared {
+    /// Clients of these nodes that write to this journal.
+    pub fn new(
+        journal: Arc<Journal>,
+        addresses: Vec<String>,
+        seed: u64,
+        pause: Duration,
+    ) -> Arc<Self> {
+        let zero = || AtomicU64::new(0);
+        let (numbers, registers, blocks) = (AtomicU64::new(1), zero(), zero());
+        Arc::new(Shared { journal, addresses, seed, pause, numbers, registers, blocks })
+    }
+
+    /// Starts `sets` sets of clients, one of each kind in a set.
+    pub fn start(self: &Arc<Self>, sets: usize) -> Vec<JoinHandle<()>> {
+        type Work = fn(&mut Worker);
+        let kinds: [Work; 7] = [
+            Worker::register,
+            Worker::register,
+            Worker::block,
+            Worker::transfer,
+            Worker::sum,
+            Worker::lease,
+            Worker::ledger,
+        ];
+        let mut threads = Vec::new();
+        for number in 0..sets * kinds.len() {
+            let (shared, work) = (self.clone(), kinds[number % kinds.len()]);
+            threads.push(thread::spawn(move || Worker::new(number, shared).run(work)));
+        }
+        threads
+    }
+}
+
+struct Worker {
+    number: usize,
+    shared: Arc<Shared>,
+    random: Random,
+    addr: String,
+    connection: Option<Client>,
+    turn: u64,
+    leases: Vec<String>,
+}
+
+impl Worker {
+    fn new(number: usize, shared: Arc<Shared>) -> Self {
+        let random = Random::new(shared.seed ^ ((number as u64 + 1) << 32));
+        let addr = shared.addresses[number % shared.addresses.len()].clone();
+        let (connection, leases) = (None, Vec::new());
+        Worker { number, shared, random, addr, connection, turn: 0, leases }
+    }
+
+    fn run(mut self, work: fn(&mut Worker)) {
+        let shared = self.shared.clone();
+        while !shared.journal.is_stopped() {
+            {
+                let _open = shared.journal.gate.read().expect("no client panicked");
+                work(&mut self);
+            }
+            thread::sleep(shared.pause);
+        }
+    }
+
+    /// Sends requests as one pipeline; the replies up to the first that did not come.
+    fn call(&mut self, requests: &[Vec<String>]) -> (Span, Vec<Reply>) {
+        if self.connection.is_none() {
+            self.connection = Client::connect(&self.addr).ok();
+            if let Some(connection) = &mut self.connection {
+                connection.set_reply_wait(REPLY_WAIT);
+            }
+        }
+        let invoked = self.shared.journal.now();
+        let mut replies = Vec::new();
+        let Some(connection) = &mut self.connection else {
+            self.move_on(None);
+            return (Span { invoked: u64::MAX, returned: None }, replies);
+        };
+        let mut alive = connection.send(requests).is_ok();
+        while alive && replies.len() < requests.len() {
+            match connection.receive() {
+                Ok(reply) => replies.push(reply),
+                Err(_) => alive = false,
+            }
+        }
+        let returned = Some(self.shared.journal.now());
+        let elsewhere = replies.iter().find_map(redirected_to);
+        let is_refused = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+        if !alive || is_refused {
+            self.connection = None;
+            self.move_on(elsewhere);
+        }
+        (Span { invoked, returned }, replies)
+    }
+
+    fn move_on(&mut self, to: Option<String>) {
+        let shared = self.shared.clone();
+        self.addr = match to {
+            Some(to) => to,
+            None => {
+                shared.addresses[self.random.below(shared.addresses.len() as u64) as usize].clone()
+            }
+        };
+        thread::sleep(RETRY_PAUSE);
+    }
+
+    /// What became of a write; of none that was not sent.
+    fn fate(&self, span: Span, reply: Option<&Reply>) -> Fate {
+        if span.invoked == u64::MAX {
+            return Fate::Refused;
+        }
+        let Some(reply) = reply else { return Fate::Unknown };
+        let Reply::Error(error) = reply else { return Fate::Done };
+        match error.split(' ').next() {
+            Some("MOVED" | "REDIRECT" | "CLUSTERDOWN" | "TRYAGAIN" | "EXECABORT") => Fate::Refused,
+            Some("UNKNOWN") => Fate::Unknown,
+            _ => {
+                let mut history = self.shared.journal.history.lock().expect("no client panicked");
+                history.odd.push(error.to_string());
+                Fate::Unknown
+            }
+        }
+    }
+
+    fn register(&mut self) {
+        let turn = self.shared.registers.fetch_add(1, Ordering::Relaxed);
+        let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
+        let (epoch, place) = (turn / EPOCH_OPERATIONS, self.random.below(6));
+        let key = format!("r{epoch}:{place}");
+        let word = format!("{number},");
+        let (action, request) = match (self.random.below(10), place) {
+            (0..5, _) => (Action::Read(None), vec!["GET", &key]),
+            (_, 0..2) => (Action::Write(number), vec!["SET", &key, &word[..word.len() - 1]]),
+            (5..9, 2..4) => (Action::Add { by: 1, result: None }, vec!["INCR", &key]),
+            (_, 2..4) => {
+                // Far from what increments reach, so that each value tells its writer.
+                (Action::Add { by: 1_000_000, result: None }, vec!["INCRBY", &key, "1000000"])
+            }
+            _ => {
+                let append = Action::Append { text: word.clone(), length: None };
+                (append, vec!["APPEND", &key, &word])
+            }
+        };
+        let request = request.iter().map(|word| (*word).to_owned()).collect();
+        let (span, replies) = self.call(&[request]);
+        let reply = replies.first();
+        let is_read = matches!(action, Action::Read(_));
+        let (returned, action) = match (self.fate(span, reply), reply) {
+            (Fate::Refused, _) => return,
+            (Fate::Unknown, _) if is_read => return,
+            (Fate::Done, Some(reply)) => (span.returned, completed(action, reply, place >= 4)),
+            _ => (None, action),
+        };
+        let span = Span { returned, ..span };
+        self.shared.journal.note(
+            self.number,
+            "register",
+            span,
+            json!([key, format!("{action:?}"), reply.map(text)]),
+        );
+        let operation =
+            Operation { key, client: self.number, action, invoked: span.invoked, returned };
+        self.history(|history| history.registers.push(operation));
+    }
+
+    fn history(&self, change: impl FnOnce(&mut crate::journal::History)) {
+        change(&mut self.shared.journal.history.lock().expect("no client panicked"));
+    }
+
+    fn block(&mut self) {
+        let number = self.shared.blocks.fetch_add(1, Ordering::Relaxed);
+        let epoch = number / EPOCH_BLOCKS;
+        let key = |place: u64| format!("t{epoch}:{place}");
+        let word = format!("{number},");
+        let first = self.random.below(4);
+        let mut appends = vec![(key(first), word.clone())];
+        if self.random.percent(60) {
+            appends.push((key((first + 1 + self.random.below(3)) % 4), word));
+        }
+        let keys: Vec<String> = vec![key(self.random.below(4)), appends[0].0.clone()];
+        let mut requests = vec![vec!["MULTI".to_owned()]];
+        for (key, word) in &appends {
+            requests.push(vec!["APPEND".to_owned(), key.clone(), word.clone()]);
+        }
+        for key in &keys {
+            requests.push(vec!["GET".to_owned(), key.clone()]);
+        }
+        requests.push(vec!["EXEC".to_owned()]);
+        let (span, replies) = self.call(&requests);
+        let exec = replies.get(requests.len() - 1);
+        let mut reads = Vec::new();
+        let returned = match (self.fate(span, exec), exec) {
+            (Fate::Refused, _) => return,
+            (Fate::Done, Some(Reply::Array(items))) => {
+                let found = items.iter().skip(appends.len()).map(present);
+                reads = keys.into_iter().zip(found).collect();
+                span.returned
+            }
+            _ => None,
+        };
+        let span = Span { returned, ..span };
+        self.shared.journal.note(self.number, "block", span, json!([appends, reads]));
+        self.history(|history| history.blocks.push(Block { span, appends, reads }));
+    }
+
+    fn transfer(&mut self) {
+        let from = self.random.below(ACCOUNTS as u64);
+        let into = (from + 1 + self.random.below(ACCOUNTS as u64 - 1)) % ACCOUNTS as u64;
+        let (from, into) = (account(from), account(into));
+        let watch = vec!["WATCH".to_owned(), from.clone(), into.clone()];
+        let get = |key: &String| vec!["GET".to_owned(), key.clone()];
+        let (span, replies) = self.call(&[watch, get(&from), get(&into)]);
+        let amount = |at: usize| replies.get(at).and_then(|reply| text(reply).parse::<i64>().ok());
+        let (Some(one), Some(other)) = (amount(1), amount(2)) else { return };
+        let moved = 1 + self.random.below(20) as i64;
+        let set = |key: String, amount: i64| vec!["SET".to_owned(), key, amount.to_string()];
+        let (last, replies) = self.call(&[
+            vec!["MULTI".to_owned()],
+            set(from, one - moved),
+            set(into, other + moved),
+            vec!["EXEC".to_owned()],
+        ]);
+        let exec = replies.get(3);
+        let returned = match (self.fate(last, exec), exec) {
+            (Fate::Refused, _) => return,
+            (Fate::Done, Some(Reply::Array(_))) => {
+                self.history(|history| history.transfers += 1);
+                last.returned
+            }
+            // Somebody else changed an account.
+            (Fate::Done, _) => return,
+            _ => None,
+        };
+        let span = Span { returned, ..span };
+        self.shared.journal.note(self.number, "transfer", span, json!(moved));
+    }
+
+    fn sum(&mut self) {
+        let mut requests = vec![vec!["MULTI".to_owned()]];
+        requests.extend((0..ACCOUNTS as u64).map(|at| vec!["GET".to_owned(), account(at)]));
+        requests.push(vec!["EXEC".to_owned()]);
+        let (span, replies) = self.call(&requests);
+        let Some(Reply::Array(items)) = replies.get(requests.len() - 1) else { return };
+        let amounts: Vec<i64> =
+            items.iter().map(|item| text(item).parse().unwrap_or(i64::MIN / 100)).collect();
+        self.shared.journal.note(self.number, "sum", span, json!(amounts));
+        self.history(|history| history.sums.push((span, amounts)));
+    }
+
+    /// Sets a key that will expire, or looks whether one of the last is there.
+    fn lease(&mut self) {
+        self.turn += 1;
+        if self.turn % 12 != 1 && !self.leases.is_empty() {
+            let at = self.random.below(self.leases.len() as u64) as usize;
+            let key = self.leases[at].clone();
+            let (span, replies) = self.call(&[vec!["EXISTS".to_owned(), key.clone()]]);
+            let Some(Reply::Integer(count)) = replies.first() else { return };
+            let is_there = *count == 1;
+            self.shared.journal.note(self.number, "look", span, json!([key, is_there]));
+            self.history(|history| history.looks.push(Look { span, key, is_there }));
+            return;
+        }
+        let key = format!("lease{}:{}", self.number, self.turn);
+        let ttl_ms = self.random.pick(&[150, 700, 3000, 20_000]);
+        let set = ["SET", &key, "held", "PX", &ttl_ms.to_string()].map(str::to_owned).to_vec();
+        let (span, replies) = self.call(&[set]);
+        let fate = self.fate(span, replies.first());
+        if fate == Fate::Refused {
+            return;
+        }
+        let span = Span { returned: span.returned.filter(|_| fate == Fate::Done), ..span };
+        self.leases.push(key.clone());
+        if self.leases.len() > 8 {
+            self.leases.remove(0);
+        }
+        self.shared.journal.note(self.number, "lease", span, json!([key, ttl_ms]));
+        self.history(|history| history.leases.push(Lease { span, key, ttl_ms }));
+    }
+
+    fn ledger(&mut self) {
+        let counter = format!("counter:{}", self.number);
+        let mut requests = Vec::new();
+        for _ in 0..PIPELINE {
+            self.turn += 1;
+            let key = format!("ledger{}:{}", self.number, self.turn);
+            requests.push(vec!["SET".to_owned(), key.clone(), key]);
+            requests.push(vec!["INCR".to_owned(), counter.clone()]);
+        }
+        let (span, replies) = self.call(&requests);
+        for (at, request) in requests.iter().enumerate() {
+            let fate = self.fate(span, replies.get(at));
+            if fate == Fate::Refused {
+                continue;
+            }
+            let is_done = fate == Fate::Done;
+            let span = Span { returned: span.returned.filter(|_| is_done), ..span };
+            self.shared.journal.note(self.number, "ledger", span, json!(request[1]));
+            self.history(|history| match at % 2 {
+                0 => history.ledger.push((request[1].clone(), is_done)),
+                _ => {
+                    let counts = history.counters.entry(counter.clone()).or_default();
+                    *(if is_done { &mut counts.0 } else { &mut counts.1 }) += 1;
+                }
+            });
+        }
+    }
+}
+
+/// Name of an account.
+pub fn account(number: u64) -> String {
+    format!("{{bank}}:{number}")
+}
+
+/// The text of a value, empty where there is none.
+fn present(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(_) => text(reply),
+        _ => String::new(),
+    }
+}
+
+fn completed(action: Action, reply: &Reply, is_text: bool) -> Action {
+    match (action, reply) {
+        (Action::Read(_), Reply::Bulk(_)) if is_text => {
+            Action::Read(Some(text_value(&text(reply))))
+        }
+        (Action::Read(_), Reply::Bulk(_)) => {
+            Action::Read(Some(text(reply).parse().expect("registers hold numbers")))
+        }
+        (Action::Add { by, .. }, Reply::Integer(sum)) => {
+            Action::Add { by, result: Some(*sum as u64) }
+        }
+        (Action::Append { text, .. }, Reply::Integer(length)) => {
+            Action::Append { text, length: Some(*length as usize) }
+        }
+        (action, _) => action,
+    }
+}

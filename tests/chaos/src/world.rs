@@ -1,0 +1,314 @@
+//! The nodes of a run, each with its disk, its control file and its place in the network.
+//!
+//! Real processes on loopback addresses; all connections between them run through [`Net`]. Where
+//! the machine allows, each has an ext4 of its own.
+
+use crate::disk::Disk;
+use crate::proxy::Net;
+use crate::shim::{Control, Tools};
+use kvorum_tests::client::{Client, text};
+use kvorum_tests::node::Node;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a cluster may take to be one again after all faults have ended.
+pub const HEAL_WAIT: Duration = Duration::from_secs(60);
+
+/// Settings that make logs and overlays small, so that snapshots and purges happen.
+const SETTINGS: [&str; 6] = [
+    "log-segment-bytes=1mb",
+    "log-max-bytes=2mb",
+    "overlay-bytes=1mb",
+    "cache-bytes=8mb",
+    "follower-writes=forward",
+    "enable-debug-command=local",
+];
+
+/// Pause between two looks.
+const POLL: Duration = Duration::from_millis(40);
+
+/// One node.
+pub struct Member {
+    pub node: Node,
+    pub disk: Option<Disk>,
+    pub control: Option<Control>,
+}
+
+/// All of them.
+pub struct World {
+    pub members: Vec<Member>,
+    pub net: Arc<Net>,
+    pub tools: Option<Tools>,
+    root: PathBuf,
+}
+
+impl World {
+    /// Starts `count` nodes below `root` and waits until they are a cluster. `deep`: with disks of
+    /// their own, and the shim, where that is possible.
+    ///
+    /// # Errors
+    /// They do not become a cluster.
+    pub fn start(root: &Path, count: usize, deep: bool) -> Result<Self, String> {
+        let tools = if deep { Tools::build(root) } else { None };
+        let mut world =
+            World { members: Vec::new(), net: Arc::default(), tools, root: root.to_owned() };
+        (0..count).try_for_each(|_| world.add(deep))?;
+        let all: Vec<String> = (0..count).map(|at| world.advertised(at)).collect();
+        for member in &mut world.members {
+            let expect = ["--bootstrap-expect".into(), count.to_string()];
+            member.node.args.extend(expect);
+            member.node.args.extend(["--join".into(), all.join(",")]);
+            member.node.spawn();
+        }
+        world.settle(HEAL_WAIT)?;
+        Ok(world)
+    }
+
+    /// Prepares one more node; it is not started.
+    ///
+    /// # Errors
+    /// The proxy cannot listen, or the control file cannot be made.
+    pub fn add(&mut self, deep: bool) -> Result<(), String> {
+        let at = self.members.len();
+        let args: Vec<String> =
+            SETTINGS.iter().flat_map(|setting| ["--set".into(), (*setting).into()]).collect();
+        let mut node = Node::new(&self.root, &args);
+        let advertised = format!("127.0.2.{}:{}", at + 1, port(&node.addr));
+        let peer = format!("127.0.2.{}:{}", at + 1, port(&node.peer_addr));
+        node.args.extend(["--advertise".into(), advertised.clone()]);
+        for (listen, upstream) in [(&advertised, &node.addr), (&peer, &node.peer_addr)] {
+            let served = self.net.serve(listen, upstream, at);
+            served.map_err(|error| format!("the proxy cannot listen on {listen}: {error}"))?;
+        }
+        let mut member = Member { node, disk: None, control: None };
+        if let (true, Some(tools)) = (deep, &self.tools) {
+            member.disk = Disk::create(self.root.join(format!("disk-{at}")), &member.node.dir);
+            let control = Control::create(self.root.join(format!("control-{at}")));
+            let control = control.map_err(|error| error.to_string())?;
+            let preload = ("LD_PRELOAD".to_owned(), tools.shim.display().to_string());
+            let path = ("CHAOS_CONTROL".to_owned(), control.path.display().to_string());
+            member.node.env = vec![preload, path];
+            member.control = Some(control);
+        }
+        self.members.push(member);
+        Ok(())
+    }
+
+    /// The address of a node that others are told.
+    pub fn advertised(&self, at: usize) -> String {
+        format!("127.0.2.{}:{}", at + 1, port(&self.members[at].node.addr))
+    }
+
+    /// Where clients reach the nodes.
+    pub fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.node.addr.clone()).collect()
+    }
+
+    /// Starts a node whose process is gone.
+    pub fn revive(&mut self, at: usize) {
+        let node = &mut self.members[at].node;
+        if !node.is_running() {
+            node.kill();
+            node.spawn();
+        }
+    }
+
+    /// The leader, as far as the nodes that answer agree on one.
+    pub fn leader(&mut self) -> Option<usize> {
+        let infos = self.infos();
+        let mut leaders: Vec<(u64, usize)> = infos
+            .iter()
+            .enumerate()
+            .filter(|(_, info)| info.get("raft_role").is_some_and(|role| role == "leader"))
+            .map(|(at, info)| (number(info, "raft_current_term"), at))
+            .collect();
+        leaders.sort_unstable();
+        leaders.last().map(|(_, at)| *at)
+    }
+
+    /// INFO raft of each node; empty where there is no answer.
+    pub fn infos(&mut self) -> Vec<BTreeMap<String, String>> {
+        let running: Vec<bool> =
+            self.members.iter_mut().map(|member| member.node.is_running()).collect();
+        let ask = |(member, runs): (&Member, bool)| {
+            if runs { member.node.info("raft") } else { BTreeMap::new() }
+        };
+        let infos: Vec<_> = self.members.iter().zip(running).map(ask).collect();
+        for (at, info) in infos.iter().enumerate() {
+            if number(info, "raft_node_id") > 0 {
+                self.net.learn(number(info, "raft_node_id"), at);
+            }
+        }
+        infos
+    }
+
+    /// Waits until all nodes run, are voters, and agree on who leads; starts those that end.
+    ///
+    /// # Errors
+    /// They do not; or a node ends again and again.
+    pub fn settle(&mut self, limit: Duration) -> Result<usize, String> {
+        let begun = Instant::now();
+        let mut ends = vec![0; self.members.len()];
+        let mut last = Vec::new();
+        while begun.elapsed() < limit {
+            for (at, ended) in ends.iter_mut().enumerate() {
+                if self.members[at].node.is_running() {
+                    continue;
+                }
+                *ended += 1;
+                if *ended > 3 {
+                    let output = self.members[at].node.output();
+                    let tail: Vec<&str> = output.lines().rev().take(6).collect();
+                    return Err(format!("node {at} ends again and again: {tail:#?}"));
+                }
+                self.revive(at);
+            }
+            last = self.infos();
+            if let Some(leader) = agreed(&last) {
+                return Ok(leader);
+            }
+            thread::sleep(POLL);
+        }
+        let said: Vec<String> = last.iter().map(brief).collect();
+        Err(format!("no agreement within {limit:?}: {said:#?}"))
+    }
+
+    /// Waits until all nodes have applied the same last entry, and compares their states; nobody
+    /// may write meanwhile. Entries of the leader's own (time marks) are waited for, too.
+    ///
+    /// # Errors
+    /// They do not come together, or differ at one index.
+    pub fn compare(&mut self, limit: Duration) -> Result<String, String> {
+        let begun = Instant::now();
+        loop {
+            let before = applied(&self.infos());
+            if let Some(index) = before {
+                let digests: Vec<String> =
+                    (0..self.members.len()).map(|at| self.digest(at)).collect();
+                if applied(&self.infos()) == Some(index) {
+                    let same = digests.iter().all(|digest| *digest == digests[0]);
+                    let known = digests.iter().all(|digest| digest.starts_with("digest "));
+                    return match same && known {
+                        true => Ok(digests[0].clone()),
+                        false => Err(format!("states differ at {index}: {digests:?}")),
+                    };
+                }
+            }
+            if begun.elapsed() > limit {
+                let infos = self.infos();
+                let said: Vec<String> = infos.iter().map(brief).collect();
+                return Err(format!("not together within {limit:?}: {said:#?}"));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn digest(&self, at: usize) -> String {
+        let asked = Client::connect(&self.members[at].node.addr).and_then(|mut client| {
+            client.set_reply_wait(Duration::from_secs(20));
+            client.call(&["READONLY"])?;
+            let digest = text(&client.call(&["DEBUG", "DIGEST"])?);
+            let keys = text(&client.call(&["DBSIZE"])?);
+            Ok(format!("digest {digest} of {keys} keys"))
+        });
+        asked.unwrap_or_else(|error| format!("no answer: {error}"))
+    }
+
+    /// kill -9, and everything in the node's directory is gone.
+    pub fn wipe(&mut self, at: usize) {
+        let node = &mut self.members[at].node;
+        node.kill();
+        for entry in fs::read_dir(&node.dir).expect("the node's directory").flatten() {
+            let path = entry.path();
+            if entry.file_name() != "lost+found" {
+                let gone =
+                    if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                gone.expect("a stopped node's data can be removed");
+            }
+        }
+    }
+
+    /// Takes the power from a node's disk and ends its process; its disk comes back as it was
+    /// synced. False: this is not possible here.
+    pub fn power_cut(&mut self, nodes: &[usize], process_first: bool) -> bool {
+        let Some(tools) = &self.tools else { return false };
+        for at in nodes {
+            let member = &mut self.members[*at];
+            let Some(disk) = &member.disk else { return false };
+            if process_first && member.node.is_running() {
+                member.node.pause();
+            }
+            if !disk.cut(&tools.cut) {
+                return false;
+            }
+        }
+        for at in nodes {
+            let member = &mut self.members[*at];
+            member.node.kill();
+            if let Some(disk) = &mut member.disk {
+                disk.restore();
+            }
+        }
+        true
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.net.close();
+        self.members.iter_mut().for_each(|member| member.node.kill());
+    }
+}
+
+fn port(addr: &str) -> &str {
+    addr.rsplit(':').next().unwrap_or_default()
+}
+
+/// A field of INFO as a number, 0 where it is missing.
+pub fn number(info: &BTreeMap<String, String>, name: &str) -> u64 {
+    info.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+fn agreed(infos: &[BTreeMap<String, String>]) -> Option<usize> {
+    let leads =
+        |info: &&BTreeMap<String, String>| info.get("raft_role").is_some_and(|r| r == "leader");
+    let [leader] = infos.iter().filter(leads).collect::<Vec<_>>()[..] else { return None };
+    let id = number(leader, "raft_node_id");
+    let follows = |info: &BTreeMap<String, String>| {
+        number(info, "raft_leader_id") == id
+            && info.get("raft_is_voting").is_some_and(|voting| voting == "yes")
+            && number(info, "raft_num_voting_nodes") == infos.len() as u64
+    };
+    infos
+        .iter()
+        .all(follows)
+        .then(|| infos.iter().position(|info| number(info, "raft_node_id") == id))?
+}
+
+fn applied(infos: &[BTreeMap<String, String>]) -> Option<u64> {
+    let index = number(&infos[0], "raft_last_applied_index");
+    let same = |info: &BTreeMap<String, String>| {
+        number(info, "raft_last_applied_index") == index
+            && number(info, "raft_current_index") == index
+    };
+    (index > 0 && infos.iter().all(same)).then_some(index)
+}
+
+fn brief(info: &BTreeMap<String, String>) -> String {
+    let names = [
+        "raft_node_id",
+        "raft_role",
+        "raft_leader_id",
+        "raft_current_term",
+        "raft_current_index",
+        "raft_last_applied_index",
+        "raft_is_voting",
+        "raft_num_voting_nodes",
+    ];
+    let fields = names.map(|name| info.get(name).map_or("-", String::as_str).to_owned());
+    fields.join(" ")
+}

@@ -1,0 +1,22 @@
+//! A few seconds of chaos that need neither root nor tools: kills, pauses, partitions, bad links.
+
+use kvorum_chaos::run::{Plan, run};
+use std::time::Duration;
+
+#[test]
+fn a_few_faults_and_nothing_is_wrong() {
+    let root = tempfile::tempdir().expect("a directory");
+    let plan = Plan {
+        seed: 7,
+        nodes: 3,
+        lasts: Duration::from_secs(10),
+        faults_max: Some(4),
+        deep: false,
+        sets: 1,
+        pause: Duration::from_millis(5),
+        operations_min: 200,
+    };
+    let report = run(plan, root.path()).expect("the cluster starts");
+    eprintln!("{report}");
+    assert!(report.is_good(), "{report}");
+}
