@@ -14,8 +14,11 @@ pub use filter::{ClientFilter, ClientKind};
 pub use monitor::MonitorFeed;
 pub use pause::PauseMode;
 
+use crate::commands::acl::DEFAULT_USER;
 use crate::commands::numbering;
 use crate::commands::spec::CommandSpec;
+use crate::users::Account;
+use bytes::Bytes;
 use monitor::Monitors;
 use parking_lot::Mutex;
 use pause::Pause;
@@ -76,6 +79,8 @@ pub struct Client {
     pub no_touch: AtomicBool,
     /// It waits for something other than its turn (WAIT, CLIENT PAUSE).
     pub is_blocked: AtomicBool,
+    /// It waits for a change of users that it asked for.
+    pub changes_users: AtomicBool,
     /// It closes once its replies are written.
     pub is_closing: AtomicBool,
     last_command: AtomicU16,
@@ -90,6 +95,8 @@ struct Details {
     library_name: String,
     library_version: String,
     monitor_feed: Option<MonitorFeed>,
+    /// None: the default user.
+    account: Option<Arc<Account>>,
 }
 
 impl Client {
@@ -126,6 +133,23 @@ impl Client {
     /// Sets the version of the client library (CLIENT SETINFO).
     pub fn set_library_version(&self, version: &str) {
         version.clone_into(&mut self.details.lock().library_version);
+    }
+
+    /// Sets the user.
+    pub fn set_account(&self, account: Arc<Account>) {
+        self.details.lock().account = Some(account);
+    }
+
+    /// The name of the user.
+    pub fn user(&self) -> Bytes {
+        let details = self.details.lock();
+        let named = details.account.as_ref().map(|account| account.name().clone());
+        named.unwrap_or(Bytes::from_static(DEFAULT_USER))
+    }
+
+    /// Whether the user was deleted.
+    fn is_of_removed_user(&self) -> bool {
+        self.details.lock().account.as_ref().is_some_and(|account| account.is_removed())
     }
 
     /// Asks the connection to close now.
@@ -174,6 +198,7 @@ impl Client {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let seconds_since = |then_ms: u64| now_ms.saturating_sub(then_ms) / 1000;
         let details = self.details.lock();
+        let user = details.account.as_ref().map_or(DEFAULT_USER, |account| account.name());
         let (input, free) = (load(&self.input_bytes), load(&self.input_free_bytes));
         let (output, queued) = (load(&self.output_bytes), load(&self.multi_bytes));
         let mut line = format!(
@@ -195,10 +220,11 @@ impl Client {
             line,
             " sub=0 psub=0 ssub=0 multi={multi} qbuf={input} qbuf-free={free} argv-mem=0 \
              multi-mem={queued} rbs=0 rbp=0 obl=0 oll={} omem={output} tot-mem={total} events={} \
-             cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             u64::from(output > 0),
             if output > 0 { "rw" } else { "r" },
             self.last_command().unwrap_or("NULL"),
+            String::from_utf8_lossy(user),
             self.protocol_version.load(Ordering::Relaxed),
             details.library_name,
             details.library_version,
@@ -251,6 +277,7 @@ impl ClientRegistry {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             is_blocked: AtomicBool::new(false),
+            changes_users: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
             last_command: AtomicU16::new(NO_COMMAND),
             details: Mutex::default(),
@@ -291,6 +318,15 @@ impl ClientRegistry {
         let (own, others): (Vec<_>, Vec<_>) = named.partition(|client| client.id == caller);
         others.iter().for_each(|client| client.kill());
         (own.len() + others.len(), !own.is_empty())
+    }
+
+    /// Asks every client of a deleted user to close, but not one that is deleting users: it closes by
+    /// itself once its reply is written.
+    pub fn kill_removed_users(&self) {
+        let removed = |client: &Arc<Client>| {
+            client.is_of_removed_user() && !client.changes_users.load(Ordering::Acquire)
+        };
+        self.list().iter().filter(|client| removed(client)).for_each(|client| client.kill());
     }
 
     /// Asks every client to close.

@@ -56,7 +56,7 @@ pub(crate) async fn execute(
             break;
         }
         if server.clients.paused_until(true, now_ms).is_some()
-            && let Some(is_write) = checks::pausable(session, &request)
+            && let Some(is_write) = checks::pausable(server, session, &request)
         {
             run.finish(server, session, outgoing).await?;
             outgoing.flush(session).await?;

@@ -3,11 +3,12 @@
 //! Modules in reading order, from below: [`commands`] declares and implements every command;
 //! [`state_machine`] applies log entries, purely; [`raft`] replicates them; [`dispatch`] routes
 //! requests; [`net`] is clients' connections. The node's registries are [`config`], [`clients`],
-//! [`metrics`], [`slowlog`] and [`status`], seen by commands through [`node_control`]; [`server`]
+//! [`metrics`], [`slowlog`], [`users`], [`acl_log`] and [`status`], seen by commands through [`node_control`]; [`server`]
 //! puts all of it together, and [`cli`] is the binary.
 //!
 //! Use only downwards: net -> dispatch -> raft -> state_machine -> commands -> storage, protocol.
 
+pub mod acl_log;
 pub mod cli;
 pub mod clients;
 pub mod clock;
@@ -28,3 +29,4 @@ pub mod slowlog;
 pub mod state_machine;
 pub mod status;
 mod tasks;
+pub mod users;

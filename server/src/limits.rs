@@ -5,6 +5,15 @@
 
 use std::time::Duration;
 
+/// Bytes of the name of a user.
+pub const USER_NAME_BYTES_MAX: usize = 512;
+
+/// Bytes of the rules of a user, as ACL LIST prints them.
+pub const USER_BYTES_MAX: usize = 64 * 1024;
+
+/// Entries of ACL LOG.
+pub const ACL_LOG_ENTRIES_MAX: usize = 128;
+
 /// Names a client may give itself: longest, in bytes.
 pub const CLIENT_NAME_BYTES_MAX: usize = 64 * 1024;
 

@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::slowlog::SlowLog;
 use crate::status::{ClusterStatus, RaftFigures};
+use crate::users::Users;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use storage::log::LogStats;
@@ -82,6 +83,13 @@ pub trait NodeControl: Send + Sync {
     fn clients(&self) -> &ClientRegistry;
     /// Counters and histograms.
     fn metrics(&self) -> &Metrics;
+    /// Fills `bytes` with randomness that is fit for secrets.
+    ///
+    /// # Errors
+    /// The operating system gives none.
+    fn fill_secret(&self, bytes: &mut [u8]) -> std::io::Result<()>;
+    /// Users and their rights.
+    fn users(&self) -> &Users;
     /// Slow commands.
     fn slowlog(&self) -> &SlowLog;
     /// Raft group and members.

@@ -1,8 +1,15 @@
-//! Random numbers outside the state machine: ids, seeds of entries, jitter. Never for secrets.
+//! Random numbers outside the state machine: ids, seeds of entries, jitter; and bytes for secrets.
 
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
 
-/// A random number, from the operating system's randomness by way of std's hash keys.
+/// Fills `bytes` from the operating system's own source, the only one here that is fit for secrets.
+pub(crate) fn fill_secret(bytes: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/urandom")?.read_exact(bytes)
+}
+
+/// A random number for anything but secrets, from the operating system's randomness by way of std's hash keys.
 pub(crate) fn random_u64() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u64(crate::clock::monotonic_ns());

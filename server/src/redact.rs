@@ -20,6 +20,10 @@ pub fn is_secret(request: &Request, position: usize) -> bool {
         let before = (1..=2).filter_map(|back| position.checked_sub(back));
         return before.filter(|at| *at >= 2).any(|at| is(request.arg(at), "auth"));
     }
+    if is(name, "acl") && position >= 2 {
+        let hidden = ["setuser", "deluser", "getuser"];
+        return request.get(1).is_some_and(|sub| hidden.into_iter().any(|word| is(sub, word)));
+    }
     if is(name, "config") && request.get(1).is_some_and(|sub| is(sub, "set")) && position >= 3 {
         let setting = str::from_utf8(request.arg(position - 1)).ok().and_then(config::find);
         return position % 2 == 1 && setting.is_some_and(|setting| setting.secret);
@@ -59,5 +63,7 @@ mod tests {
         );
         check("CONFIG GET requirepass", "CONFIG GET requirepass");
         check("SET auth hush", "SET auth hush");
+        check("acl SetUser joe on >hush", "acl SetUser (redacted) (redacted) (redacted)");
+        check("ACL LIST", "ACL LIST");
     }
 }

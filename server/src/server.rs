@@ -11,6 +11,7 @@ use crate::random::random_u64;
 use crate::slowlog::SlowLog;
 use crate::state_machine::AppliedState;
 use crate::status::{ClusterStatus, RaftFigures, Role};
+use crate::users::Users;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::WatchReceiver;
@@ -99,6 +100,16 @@ impl Server {
         Ok(View { txn, shard: machine.shard, state, keyspaces })
     }
 
+    /// Ends the connections of users that were deleted; runs until the node stops.
+    pub(crate) async fn end_removed_users(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.node.shared.machine.users.removed() => self.clients.kill_removed_users(),
+            }
+        }
+    }
+
     /// Takes the samples that figures per second come from; runs until the node stops.
     pub(crate) async fn sample(self: Arc<Self>) {
         let mut interval =
@@ -135,6 +146,14 @@ impl NodeControl for Server {
 
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    fn fill_secret(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+        crate::random::fill_secret(bytes)
+    }
+
+    fn users(&self) -> &Users {
+        &self.node.shared.machine.users
     }
 
     fn slowlog(&self) -> &SlowLog {

@@ -2,8 +2,9 @@
 
 use crate::clients::Client;
 use crate::commands::spec::CommandSpec;
-use protocol::Request;
+use crate::users::Account;
 use protocol::encode::RespVersion;
+use protocol::{Reply, Request};
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,8 @@ pub struct Queued {
     pub spec: &'static CommandSpec,
     /// Its arguments.
     pub request: Request,
+    /// Its reply, when its user may no longer run it at EXEC.
+    pub denied: Option<Reply>,
 }
 
 /// An open MULTI block.
@@ -99,6 +102,8 @@ pub struct Session {
     pub database: u8,
     /// Protocol of the replies.
     pub version: RespVersion,
+    /// Its user.
+    pub account: Arc<Account>,
     /// Whether AUTH succeeded or is not needed.
     pub authenticated: bool,
     /// The open MULTI block.
@@ -121,9 +126,10 @@ pub struct Session {
 
 impl Session {
     /// The state of a new connection.
-    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+    pub fn new(client: Arc<Client>, account: Arc<Account>, authenticated: bool) -> Self {
         Self {
             client,
+            account,
             database: 0,
             version: RespVersion::Resp2,
             authenticated,
@@ -136,6 +142,13 @@ impl Session {
             closing: false,
             last_write_index: 0,
         }
+    }
+
+    /// Becomes another user.
+    pub fn log_in(&mut self, account: Arc<Account>, authenticated: bool) {
+        self.client.set_account(account.clone());
+        self.account = account;
+        self.authenticated = authenticated;
     }
 
     /// Selects a database that exists.

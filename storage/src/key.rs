@@ -134,6 +134,14 @@ pub(crate) fn data_rows(shard: u16) -> (StorageKey, StorageKey) {
     (space(shard, SPACE_RECORD, 0), space(shard, u8::MAX, 0))
 }
 
+/// The storage key of a bookkeeping row with a name that may be any bytes.
+pub(crate) fn meta_of(shard: u16, kind: &str, name: &[u8]) -> StorageKey {
+    let mut out = space(shard, SPACE_META, kind.len() + name.len());
+    out.put(kind.as_bytes());
+    out.put(name);
+    out
+}
+
 /// The storage key of a record.
 pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> StorageKey {
     let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES + key.bytes.len());

@@ -191,6 +191,7 @@ pub struct Writer<'a> {
     databases: BTreeMap<u8, KeyspaceId>,
     changes: u64,
     databases_changed: bool,
+    users_changed: bool,
     earliest_deadline_ms: Option<u64>,
 }
 
@@ -208,6 +209,7 @@ impl<'a> Writer<'a> {
             databases,
             changes: 0,
             databases_changed: false,
+            users_changed: false,
             earliest_deadline_ms: None,
         }
     }
@@ -225,6 +227,23 @@ impl<'a> Writer<'a> {
     /// Whether this batch made any database show another keyspace.
     pub fn databases_changed(&self) -> bool {
         self.databases_changed
+    }
+
+    /// Whether this batch changed a user.
+    pub fn users_changed(&self) -> bool {
+        self.users_changed
+    }
+
+    /// The row of a user.
+    pub fn user(&self, name: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        meta::user(&*self.txn, self.shard, name)
+    }
+
+    /// Sets or removes the row of a user.
+    pub fn set_user(&mut self, name: &[u8], row: Option<&[u8]>) {
+        self.changes += 1;
+        self.users_changed = true;
+        meta::set_user(self.txn, self.shard, name, row);
     }
 
     /// The earliest deadline that this batch has set.

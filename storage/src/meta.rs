@@ -7,6 +7,7 @@
 //! | `database/<n>` | `keyspace u32`: the keyspace of database n; missing: keyspace n |
 //! | `count/<keyspace>` | `keys u64, keys with a deadline u64, sum of the deadlines u128` |
 //! | `next-keyspace` | `u32`: first keyspace id that was never used; missing: 256 |
+//! | `user/<name>` | opaque: what a user may do; missing: there is no such user |
 //! | `dropped/<keyspace>` | empty: a flushed keyspace whose rows are not all removed yet |
 
 use crate::error::StorageError;
@@ -62,6 +63,28 @@ pub fn membership(txn: &dyn ReadTxn, shard: u16) -> Result<Option<Bytes>, Storag
 /// Sets the row of the group's membership.
 pub fn set_membership(txn: &mut dyn WriteTxn, shard: u16, value: Bytes) {
     txn.put(&key::meta(shard, "membership"), value);
+}
+
+/// The row of a user.
+pub fn user(txn: &dyn ReadTxn, shard: u16, name: &[u8]) -> Result<Option<Bytes>, StorageError> {
+    txn.get(&key::meta_of(shard, "user/", name))
+}
+
+/// Names and rows of all users, by name.
+pub fn users(txn: &dyn ReadTxn, shard: u16) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+    let (start, end) = (key::meta(shard, "user/"), key::meta(shard, "user0"));
+    let rows = txn.rows(&start, &end);
+    rows.map(|row| row.map(|(name, value)| (Bytes::copy_from_slice(&name[start.len()..]), value)))
+        .collect()
+}
+
+/// Sets or removes the row of a user.
+pub(crate) fn set_user(txn: &mut dyn WriteTxn, shard: u16, name: &[u8], row: Option<&[u8]>) {
+    let name = key::meta_of(shard, "user/", name);
+    match row {
+        Some(row) => txn.put(&name, Bytes::copy_from_slice(row)),
+        None => txn.delete(&name),
+    }
 }
 
 /// The keyspace that database `database` shows.

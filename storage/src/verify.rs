@@ -128,6 +128,7 @@ impl Books {
         match name.split_once('/') {
             None if matches!(name, "applied" | "membership") => {}
             None if name == "next-keyspace" => self.next_keyspace = Some(number(value)?),
+            Some(("user", _)) => {}
             Some(("database", id)) => {
                 self.databases.insert(id.parse().ok()?, KeyspaceId(number(value)?));
             }

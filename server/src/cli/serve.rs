@@ -146,6 +146,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     crate::tasks::spawn(peer_server.run(peers));
     crate::tasks::spawn(listener::run(server.clone(), clients));
     crate::tasks::spawn(server.clone().sample());
+    crate::tasks::spawn(server.clone().end_removed_users());
     duties::start(&node, &bootstrap, &peer_stop);
     crate::tasks::spawn(become_member(node.clone(), bootstrap, peer_stop.clone()));
     crate::tasks::spawn(end_when_broken(node.clone()));

@@ -46,9 +46,6 @@ pub struct ClientFilter {
     pub skip_caller: bool,
 }
 
-/// The one user there is.
-const DEFAULT_USER: &str = "default";
-
 impl ClientFilter {
     /// Whether it means `client`, asked by the client with id `caller`.
     pub fn names(&self, client: &Client, caller: u64) -> bool {
@@ -56,7 +53,7 @@ impl ClientFilter {
             && self.address.as_ref().is_none_or(|address| *address == client.address)
             && self.local_address.as_ref().is_none_or(|local| *local == client.local_address)
             && self.kind.is_none_or(|kind| kind == client.kind())
-            && self.user.as_ref().is_none_or(|user| user == DEFAULT_USER)
+            && self.user.as_ref().is_none_or(|user| client.user() == user.as_bytes())
             && !(self.skip_caller && client.id == caller)
     }
 }

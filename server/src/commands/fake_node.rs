@@ -11,6 +11,7 @@ use crate::node_control::{NodeControl, Order, OrderDone, OrderResult};
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::status::{ClusterStatus, Member, Role};
+use crate::users::Users;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ pub(crate) struct FakeNode {
     pub(crate) clients: ClientRegistry,
     pub(crate) metrics: Metrics,
     pub(crate) slowlog: SlowLog,
+    pub(crate) users: Users,
     pub(crate) status: ClusterStatus,
     pub(crate) clock: ManualClock,
     pub(crate) orders: Mutex<Vec<Order>>,
@@ -82,6 +84,7 @@ impl FakeNode {
             clients: ClientRegistry::default(),
             metrics: Metrics::default(),
             slowlog: SlowLog::default(),
+            users: Users::default(),
             status,
             clock: ManualClock::new(1_700_000_000_000_000),
             orders: Mutex::default(),
@@ -90,7 +93,7 @@ impl FakeNode {
 
     pub(crate) fn session(&self) -> Session {
         let client = self.clients.register("127.0.0.1:5000".into(), "127.0.0.1:6379".into(), 8, 0);
-        Session::new(client, true)
+        Session::new(client, self.users.default_account(), true)
     }
 
     /// Runs a command given as words on `session`, as dispatch does once all checks are passed.
@@ -146,6 +149,13 @@ impl NodeControl for FakeNode {
     }
     fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+    fn fill_secret(&self, bytes: &mut [u8]) -> std::io::Result<()> {
+        bytes.fill(0xa5);
+        Ok(())
+    }
+    fn users(&self) -> &Users {
+        &self.users
     }
     fn slowlog(&self) -> &SlowLog {
         &self.slowlog

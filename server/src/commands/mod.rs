@@ -1,5 +1,6 @@
 //! The command table: every command there is, declared once.
 
+pub mod acl;
 pub mod categories;
 pub mod context;
 pub mod docs;
@@ -33,6 +34,7 @@ pub static TABLE: &[&[CommandSpec]] = &[
     transaction::COMMANDS,
     connection::COMMANDS,
     server::COMMANDS,
+    acl::COMMANDS,
     replication::COMMANDS,
     cluster::COMMANDS,
 ];

@@ -218,6 +218,9 @@ impl Flags {
     /// A write whose reply may be a whole value. Ours: Redis has no such flag, and prints none.
     pub const RETURNS_VALUE: Flags = Flags(1 << 18);
 
+    /// A change of users. Ours, and never printed.
+    pub const CHANGES_USERS: Flags = Flags(1 << 19);
+
     /// Both sets together.
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

@@ -67,6 +67,7 @@ impl ArgumentType {
     fn of_value(name: &str) -> Self {
         const INTEGERS: &[&str] = &[
             "client-id",
+            "bits",
             "count",
             "cursor",
             "db",

@@ -1,11 +1,14 @@
 //! What every request passes before it runs, in Redis's order: known, arity, authenticated, not
 //! removed, keys short enough, syntax of writes, and queued when a MULTI block is open.
 
+use crate::acl_log::Denial;
+use crate::commands::acl::{self, DEFAULT_USER, Denied};
 use crate::commands::error::CommandError;
 use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::commands::{self, numbering};
 use crate::dispatch::{Checked, route};
 use crate::limits::{MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
+use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::session::{Queued, Session};
 use protocol::{Reply, Request};
@@ -24,9 +27,10 @@ pub(super) fn check(
     };
     session.client.note_command(spec, now_ms);
     let allowed = arity(spec, &request)
-        .and_then(|()| authenticated(session, spec))
+        .and_then(|()| authenticated(server, session, spec))
         .and_then(|()| serving(server, spec))
-        .and_then(|()| in_multi(session, spec));
+        .and_then(|()| in_multi(session, spec))
+        .and_then(|()| permitted(server, session, spec, &request));
     if let Err(reply) = allowed {
         return Err(refuse(server, session, Some(spec), reply));
     }
@@ -40,7 +44,7 @@ pub(super) fn check(
     if let Err(error) = keys(spec, &request).and_then(|()| syntax(spec, &request)) {
         return Err(refuse(server, session, Some(spec), error.into()));
     }
-    Ok(Checked { spec, request })
+    Ok(Checked { spec, request: sealed(server, spec, request) })
 }
 
 /// Shows a request to clients in MONITOR.
@@ -62,9 +66,9 @@ pub(super) fn is_http(request: &Request) -> bool {
 
 /// Whether CLIENT PAUSE may hold this request back: none for one that is refused anyway, else
 /// whether it, or the block that it ends, writes.
-pub(super) fn pausable(session: &Session, request: &Request) -> Option<bool> {
+pub(super) fn pausable(server: &Server, session: &Session, request: &Request) -> Option<bool> {
     let spec = find(request).ok()?;
-    arity(spec, request).and_then(|()| authenticated(session, spec)).ok()?;
+    arity(spec, request).and_then(|()| authenticated(server, session, spec)).ok()?;
     let writes = |spec: &CommandSpec| matches!(spec.run, Run::Write { .. });
     let mut queued = session.multi.iter().flat_map(|multi| &multi.queued);
     Some(writes(spec) || spec.name == "exec" && queued.any(|queued| writes(queued.spec)))
@@ -147,11 +151,82 @@ fn arity(spec: &'static CommandSpec, request: &Request) -> Result<(), Reply> {
     }
 }
 
-fn authenticated(session: &Session, spec: &CommandSpec) -> Result<(), Reply> {
-    match session.authenticated || spec.flags.has(Flags::NO_AUTH) {
+fn authenticated(server: &Server, session: &Session, spec: &CommandSpec) -> Result<(), Reply> {
+    let is_open = || server.users().default_is_open(&server.settings.load().requirepass);
+    match session.authenticated || spec.flags.has(Flags::NO_AUTH) || is_open() {
         true => Ok(()),
         false => Err(Reply::error("NOAUTH Authentication required.")),
     }
+}
+
+/// The rights of the session's user.
+fn permitted(
+    server: &Server,
+    session: &Session,
+    spec: &'static CommandSpec,
+    request: &Request,
+) -> Result<(), Reply> {
+    if session.account.has_all_rights() {
+        return Ok(());
+    }
+    denial(server, session, spec, request).map_or(Ok(()), |denied| {
+        Err(Reply::error(match denied {
+            Denied::Command => {
+                let name = numbering::full_name_of(spec);
+                format!("NOPERM this user has no permissions to run the '{name}' command")
+            }
+            Denied::Key(_) => {
+                "NOPERM this user has no permissions to access one of the keys used as arguments"
+                    .to_owned()
+            }
+        }))
+    })
+}
+
+/// Why the session's user may not run a request, if it may not; ACL LOG has it then.
+fn denial(
+    server: &Server,
+    session: &Session,
+    spec: &'static CommandSpec,
+    request: &Request,
+) -> Option<Denied> {
+    let denied = session.account.user().check(spec, request).err()?;
+    let (reason, object) = match denied {
+        Denied::Command => ("command", bytes::Bytes::from(numbering::full_name_of(spec))),
+        Denied::Key(position) => ("key", bytes::Bytes::copy_from_slice(request.arg(position))),
+    };
+    let context = if session.in_multi() { "multi" } else { "toplevel" };
+    let denial = Denial { reason, context, object, user: session.account.name().clone() };
+    let now_ms = crate::clock::unix_ms();
+    server.users().log().add(denial, session.client.describe(now_ms), now_ms);
+    Some(denied)
+}
+
+/// Looks again, at EXEC, at what was queued: rights may have changed since.
+pub(super) fn deny_queued(server: &Server, session: &Session, queued: &mut [Queued]) {
+    for command in queued.iter_mut().filter(|_| !session.account.has_all_rights()) {
+        let why = match denial(server, session, command.spec, &command.request) {
+            None => continue,
+            Some(Denied::Command) => "no permission to execute the command or subcommand",
+            Some(Denied::Key(_)) => "no permission to touch the specified keys",
+        };
+        command.denied = Some(Reply::error(format!(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the \
+             EXEC call. This command is no longer allowed for the following reason: {why}"
+        )));
+    }
+}
+
+/// A request as it may be written to the log: without passwords.
+fn sealed(server: &Server, spec: &CommandSpec, request: Request) -> Request {
+    if !spec.flags.has(Flags::CHANGES_USERS) || spec.name != "setuser" {
+        return request;
+    }
+    let requirepass = &server.settings.load().requirepass;
+    let users = server.users();
+    let own = !requirepass.is_empty() && !users.default_is_stored();
+    let default_user = users.user(DEFAULT_USER, requirepass).filter(|_| own);
+    acl::sealed(&request, default_user.as_deref())
 }
 
 /// A node that was removed from its cluster says so to whoever wants data.
@@ -222,7 +297,8 @@ fn queue(
         let reply = Reply::error("ERR the MULTI block is too large");
         return refuse(server, session, Some(spec), reply);
     }
-    multi.queued.push(Queued { spec, request });
+    let request = sealed(server, spec, request);
+    multi.queued.push(Queued { spec, request, denied: None });
     session.client.multi_bytes.fetch_add(bytes, Relaxed);
     session.client.multi_commands.store(multi.queued.len() as i64, Relaxed);
     Reply::simple("QUEUED")

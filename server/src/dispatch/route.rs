@@ -2,7 +2,7 @@
 
 use crate::commands::context::{ReadContext, SeededRandom};
 use crate::commands::error::Outcome;
-use crate::commands::spec::{CommandSpec, Run};
+use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::config::{FollowerReads, FollowerWrites};
 use crate::dispatch::outgoing::Outgoing;
 use crate::dispatch::{Checked, record, record_took};
@@ -17,6 +17,7 @@ use bytes::BytesMut;
 use protocol::{Reply, Request, key_slot};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,9 +38,10 @@ pub(super) async fn writes(
         encode_command(session.database, &checked.request, &mut operations);
     }
     server.metrics.writes_processed.add(requests.len() as u64);
-    match replicate(server, operations.freeze(), requests.len() as u32).await {
-        Ok((index, replies)) => {
-            session.last_write_index = index;
+    let changes_users = requests.iter().any(|checked| checked.spec.flags.has(Flags::CHANGES_USERS));
+    let count = requests.len() as u32;
+    match replicate_for(server, session, operations.freeze(), count, changes_users).await {
+        Ok(replies) => {
             if replies.len() == requests.len() {
                 return replies;
             }
@@ -50,8 +52,41 @@ pub(super) async fn writes(
     }
 }
 
+/// Replicates encoded operations of a session. Users that they change are changed on this node too
+/// when it returns; a session whose own user is gone ends after its reply.
+pub(super) async fn replicate_for(
+    server: &Server,
+    session: &mut Session,
+    operations: bytes::Bytes,
+    count: u32,
+    changes_users: bool,
+) -> Result<Vec<Reply>, ReplicationError> {
+    if changes_users {
+        session.client.changes_users.store(true, Release);
+    }
+    let outcome = replicate(server, operations, count).await;
+    let outcome = outcome.map(|(index, replies)| {
+        session.last_write_index = index;
+        replies
+    });
+    if changes_users {
+        if outcome.is_ok() {
+            let index = session.last_write_index;
+            if let Err(error) = server.node.wait_applied(index, READ_INDEX_ANSWER_WAIT).await {
+                tracing::debug!(?error, "users are not yet changed on this node");
+            }
+        }
+        session.closing |= session.account.is_removed();
+        if !session.closing {
+            session.client.changes_users.store(false, Release);
+            session.closing = session.account.is_removed();
+        }
+    }
+    outcome
+}
+
 /// Replicates encoded operations, and counts how that went.
-pub(super) async fn replicate(
+async fn replicate(
     server: &Server,
     operations: bytes::Bytes,
     count: u32,

@@ -2,8 +2,8 @@
 
 use crate::commands::context::{NodeContext, SessionContext, user_key};
 use crate::commands::numbers;
-use crate::commands::spec::Run;
-use crate::dispatch::{Checked, route};
+use crate::commands::spec::{Flags, Run};
+use crate::dispatch::{Checked, checks, route};
 use crate::limits::{WATCHED_BYTES_MAX, WATCHED_KEYS_MAX};
 use crate::server::Server;
 use crate::session::{MultiBlock, Queued, Session, Watched};
@@ -56,13 +56,14 @@ pub(super) async fn exec(server: &Arc<Server>, session: &mut Session) -> Reply {
 async fn execute(
     server: &Arc<Server>,
     session: &mut Session,
-    multi: MultiBlock,
+    mut multi: MultiBlock,
     watched: Vec<Watched>,
 ) -> Reply {
+    checks::deny_queued(server, session, &mut multi.queued);
     let databases = server.settings.load().databases as u16;
     let block = Block::new(session.database, databases, multi);
     let data = if block.writes {
-        replicate(server, session, watched, block.commands()).await
+        replicate(server, session, watched, &block).await
     } else {
         read(server, session, &watched, &block).await
     };
@@ -84,9 +85,10 @@ impl Block {
         let mut writes = false;
         let mut queued = Vec::with_capacity(multi.queued.len());
         for command in multi.queued {
-            writes |= matches!(command.spec.run, Run::Write { .. });
+            writes |= is_on_data(&command) && matches!(command.spec.run, Run::Write { .. });
             let own = database;
             if command.spec.name == "select"
+                && command.denied.is_none()
                 && let Some(number) = selected(&command.request, databases)
             {
                 database = number;
@@ -108,6 +110,7 @@ impl Block {
         let mut replies = Vec::with_capacity(self.queued.len());
         for (_, queued) in self.queued {
             let reply = match queued.spec.run {
+                _ if queued.denied.is_some() => queued.denied.unwrap_or(Reply::Null),
                 Run::Session(handler) => {
                     handler(&mut SessionContext { session, node: &**server }, &queued.request)
                 }
@@ -130,7 +133,8 @@ impl Block {
 }
 
 fn is_on_data(queued: &Queued) -> bool {
-    matches!(queued.spec.run, Run::Read(_) | Run::Scan(_) | Run::Write { .. })
+    queued.denied.is_none()
+        && matches!(queued.spec.run, Run::Read(_) | Run::Scan(_) | Run::Write { .. })
 }
 
 /// The database of a SELECT that will succeed; one that fails leaves the database as it was.
@@ -142,15 +146,17 @@ async fn replicate(
     server: &Server,
     session: &mut Session,
     watched: Vec<Watched>,
-    commands: Vec<(u8, Request)>,
+    block: &Block,
 ) -> Reply {
+    let commands = block.commands();
+    let changes_users = block
+        .queued
+        .iter()
+        .any(|(_, queued)| is_on_data(queued) && queued.spec.flags.has(Flags::CHANGES_USERS));
     let mut operation = BytesMut::new();
     Operation::Multi { watched, commands }.encode(&mut operation);
-    match route::replicate(server, operation.freeze(), 1).await {
-        Ok((index, replies)) => {
-            session.last_write_index = index;
-            replies.into_iter().next().unwrap_or(Reply::NullArray)
-        }
+    match route::replicate_for(server, session, operation.freeze(), 1, changes_users).await {
+        Ok(replies) => replies.into_iter().next().unwrap_or(Reply::NullArray),
         Err(error) => error.into(),
     }
 }

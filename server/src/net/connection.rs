@@ -4,6 +4,7 @@ use crate::clients::{Client, MonitorFeed};
 use crate::dispatch;
 use crate::dispatch::outgoing::Outgoing;
 use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES};
+use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::session::Session;
 use bytes::BytesMut;
@@ -25,10 +26,12 @@ pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: Socket
     let now_ms = crate::clock::unix_ms();
     let descriptor = stream.as_raw_fd();
     let client = server.clients.register(remote.to_string(), local, descriptor, now_ms);
-    let authenticated = server.settings.load().requirepass.is_empty();
+    let users = server.users();
+    let authenticated = users.default_is_open(&server.settings.load().requirepass);
+    let account = users.default_account();
     let (read, write) = stream.into_split();
     let connection = Connection {
-        session: Session::new(client.clone(), authenticated),
+        session: Session::new(client.clone(), account, authenticated),
         outgoing: Outgoing::new(server.clone(), write),
         server: server.clone(),
         read,

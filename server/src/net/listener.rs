@@ -1,6 +1,7 @@
 //! Accepts clients: the limit of clients, protected mode, socket options.
 
 use crate::net::connection;
+use crate::node_control::NodeControl;
 use crate::server::Server;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -48,7 +49,10 @@ fn accept(server: &Arc<Server>, stream: TcpStream, remote: SocketAddr) {
     server.metrics.connections_received.increment();
     let refusal = if server.clients.count() as u64 >= values.maxclients {
         Some("-ERR max number of clients reached\r\n")
-    } else if values.protected_mode && values.requirepass.is_empty() && !remote.ip().is_loopback() {
+    } else if values.protected_mode
+        && server.users().default_is_open(&values.requirepass)
+        && !remote.ip().is_loopback()
+    {
         Some(PROTECTED)
     } else {
         None

@@ -9,6 +9,7 @@ use crate::limits::{APPLY_INLINE_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
+use crate::users::Users;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
@@ -37,6 +38,8 @@ pub(crate) struct Machine {
     /// The keyspaces of the databases, and the log index since which they are so.
     pub(crate) keyspaces: ArcSwap<(u64, KeyspaceMap)>,
     membership: Mutex<StoredMembership>,
+    /// The users as applied here.
+    pub(crate) users: Users,
     /// The earliest deadline set since it was last looked for; u64::MAX: none.
     pub(crate) next_deadline_ms: AtomicU64,
     /// Rung when `next_deadline_ms` moved to an earlier time.
@@ -62,7 +65,8 @@ impl Machine {
         let txn = engine.read();
         let (state, membership) = load(&*txn, shard)?;
         let keyspaces = (state.log_index, KeyspaceMap::load(&*txn, shard)?);
-        Ok(Arc::new(Machine {
+        let machine = Arc::new(Machine {
+            users: Users::default(),
             keyspaces: ArcSwap::from_pointee(keyspaces),
             engine,
             shard,
@@ -77,7 +81,17 @@ impl Machine {
             last_snapshot: Mutex::default(),
             snapshot_building: AtomicBool::new(false),
             snapshot_receiving: AtomicBool::new(false),
-        }))
+        });
+        machine.load_users(&*machine.engine.read())?;
+        Ok(machine)
+    }
+
+    /// Takes over the users of a version of the state.
+    fn load_users(&self, txn: &dyn ReadTxn) -> Result<(), StorageError> {
+        let rows = meta::users(txn, self.shard)?.into_iter();
+        let users = rows.map(|(name, row)| Ok((name, crate::commands::acl::read_row(&row)?)));
+        self.users.replace(users.collect::<Result<_, StorageError>>()?);
+        Ok(())
     }
 
     /// What was applied last.
@@ -121,7 +135,11 @@ impl Machine {
             let map = KeyspaceMap::load(&*txn, self.shard)?;
             self.keyspaces.store(Arc::new((log_index, map)));
         }
+        let users_changed = outcome.users_changed;
         txn.commit();
+        if users_changed {
+            self.load_users(&*self.engine.read())?;
+        }
         self.applied.send_replace(state);
         self.expired_keys.fetch_add(outcome.expired, Ordering::Relaxed);
         if let Some(deadline_ms) = outcome.earliest_deadline_ms
@@ -145,6 +163,7 @@ impl Machine {
         if state.log_index != log_index {
             return Err(io::Error::other("a snapshot does not hold the log index it names"));
         }
+        self.load_users(&*txn).map_err(io::Error::other)?;
         *self.membership.lock() = membership;
         self.applied.send_replace(state);
         self.next_deadline_ms.store(0, Ordering::Release);

@@ -60,6 +60,8 @@ pub struct Applied {
     pub earliest_deadline_ms: Option<u64>,
     /// Whether any database shows another keyspace now.
     pub databases_changed: bool,
+    /// Whether any user was changed.
+    pub users_changed: bool,
 }
 
 /// Applies an entry to the batch. `last_ms` is the time of the state so far; the entry's own time
@@ -104,6 +106,7 @@ pub fn apply(
     writer.settle();
     applied.earliest_deadline_ms = writer.earliest_deadline_ms();
     applied.databases_changed = writer.databases_changed();
+    applied.users_changed = writer.users_changed();
     Ok((applied, now_ms))
 }
 

@@ -49,6 +49,9 @@ pub const DEPARTURES: &[Departure] = &[
     line(&["shutdown", "failover", "debug"], How::NotSent, "they end or stop the server"),
     line(&["client|kill", "client|pause"], How::NotSent, "they reach beyond their connection"),
     line(&["client|reply"], How::NotSent, "replies could not be told apart"),
+    line(&["acl|setuser", "acl|deluser"], How::NotSent, "they change what later commands may do"),
+    line(&["acl|genpass"], How::Type, "chance"),
+    line(&["acl|cat", "acl|log"], How::Type, "Kvorum has other commands; denials have a clock"),
     line(&["wait"], How::NotSent, "it waits for what a server without replicas never has"),
     line(
         &["cluster", "readonly", "readwrite", "asking"],

@@ -32,6 +32,7 @@ mod membership;
 mod reads;
 mod requests;
 mod snapshots;
+mod users;
 
 use kvorum_tests::client::{Client, text};
 use kvorum_tests::cluster::Cluster;

@@ -7,14 +7,14 @@ use kvorum_tests::node::wait_until;
 use std::time::Duration;
 
 /// A log so small that a few thousand writes purge it.
-const SMALL_LOG: &[&str] =
+pub(crate) const SMALL_LOG: &[&str] =
     &["log-segment-bytes=1mb", "log-max-bytes=2mb", "overlay-bytes=1mb", "follower-writes=forward"];
 
 /// Bytes of each value written to make the log long.
 const VALUE_BYTES: usize = 8000;
 
 /// Writes `count` values of keys `big-<from>...`, in pipelines.
-fn write_much(client: &mut Client, from: usize, count: usize) {
+pub(crate) fn write_much(client: &mut Client, from: usize, count: usize) {
     let value = "v".repeat(VALUE_BYTES);
     let numbers: Vec<usize> = (from..from + count).collect();
     for numbers in numbers.chunks(50) {

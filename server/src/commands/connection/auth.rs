@@ -1,7 +1,6 @@
 //! AUTH: proves that the client knows the password.
 //!
-//! There is one user, `default`. Comparison takes the same time for every wrong password of the
-//! right length, and neither password ever reaches a reply or a trace.
+//! Hashes are compared, and no password ever reaches a reply or a trace. Failures are in ACL LOG.
 //!
 //! ```text
 //! > AUTH secret
@@ -9,10 +8,13 @@
 //! ```
 
 use super::hello::HANDSHAKE_FLAGS;
+use crate::acl_log::Denial;
+use crate::commands::acl::DEFAULT_USER;
 use crate::commands::context::SessionContext;
 use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Group, Run};
 use crate::commands::words::SYNTAX;
+use bytes::Bytes;
 use protocol::{Reply, Request};
 
 pub(super) const AUTH: CommandSpec = CommandSpec {
@@ -35,34 +37,39 @@ const WRONG: &str = "WRONGPASS invalid username-password pair or user is disable
 
 fn auth(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let proved = match args.len() {
-        2 if ctx.node.settings().load().requirepass.is_empty() => {
+        2 if default_needs_no_password(ctx) => {
             return Reply::error(NOT_CONFIGURED);
         }
-        2 => authenticate(ctx, b"default", args.arg(1)),
+        2 => authenticate(ctx, DEFAULT_USER, args.arg(1)),
         3 => authenticate(ctx, args.arg(1), args.arg(2)),
         _ => return SYNTAX,
     };
     proved.map_or_else(|wrong| wrong, |()| Reply::OK)
 }
 
-/// Marks the session as authenticated when user and password are right; else gives the reply.
-/// Without a password configured, every password of the default user is.
+fn default_needs_no_password(ctx: &SessionContext<'_>) -> bool {
+    let default = ctx.node.users().user(DEFAULT_USER, &ctx.node.settings().load().requirepass);
+    default.is_some_and(|user| user.needs_no_password())
+}
+
+/// Makes the session that of a user when the password is right; else gives the reply.
 pub(super) fn authenticate(
     ctx: &mut SessionContext<'_>,
     user: &[u8],
     password: &[u8],
 ) -> Result<(), Reply> {
-    let settings = ctx.node.settings().load();
-    let expected = settings.requirepass.as_bytes();
-    if user == b"default" && (expected.is_empty() || same_bytes(expected, password)) {
-        ctx.session.authenticated = true;
+    let requirepass = &ctx.node.settings().load().requirepass;
+    if let Some(account) = ctx.node.users().prove(user, password, requirepass) {
+        ctx.session.log_in(account, true);
         return Ok(());
     }
+    let denial = Denial {
+        reason: "auth",
+        context: if ctx.session.in_multi() { "multi" } else { "toplevel" },
+        object: ctx.session.client.last_command().unwrap_or("auth").to_ascii_uppercase().into(),
+        user: Bytes::copy_from_slice(user),
+    };
+    let now_ms = ctx.node.clock().unix_ms();
+    ctx.node.users().log().add(denial, ctx.session.client.describe(now_ms), now_ms);
     Err(Reply::error(WRONG))
-}
-
-/// Compares in a time that does not tell where the difference is.
-fn same_bytes(one: &[u8], other: &[u8]) -> bool {
-    let difference = one.iter().zip(other).fold(0, |sum, (left, right)| sum | (left ^ right));
-    one.len() == other.len() && std::hint::black_box(difference) == 0
 }

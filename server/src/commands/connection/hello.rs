@@ -80,7 +80,8 @@ fn agree(ctx: &mut SessionContext<'_>, args: &Request) -> Result<(), Reply> {
             return Err(Reply::error(format!("ERR Syntax error in HELLO option '{option}'")));
         }
     }
-    let needs_auth = !ctx.node.settings().load().requirepass.is_empty();
+    let requirepass = &ctx.node.settings().load().requirepass;
+    let needs_auth = !ctx.node.users().default_is_open(requirepass);
     if needs_auth && !ctx.session.authenticated {
         return Err(Reply::error(NOT_AUTHENTICATED));
     }

@@ -35,7 +35,9 @@ fn reset(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
     session.readonly = false;
     session.redirect_capable = false;
     session.reply_mode = ReplyMode::On;
-    session.authenticated = ctx.node.settings().load().requirepass.is_empty();
+    let users = ctx.node.users();
+    let open = users.default_is_open(&ctx.node.settings().load().requirepass);
+    session.log_in(users.default_account(), open);
     session.client.set_name("");
     for flag in [&session.client.no_evict, &session.client.no_touch, &session.client.is_readonly] {
         flag.store(false, Ordering::Relaxed);

@@ -107,6 +107,13 @@ fn set(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
         .collect();
     let pairs: Vec<(&str, &str)> =
         text.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].as_str())).collect();
+    let is_password = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("requirepass");
+    if ctx.node.users().default_is_stored() && pairs.iter().any(is_password) {
+        return Reply::error(
+            "ERR CONFIG SET failed (possibly related to argument 'requirepass') - the default user \
+             is in the log: use ACL SETUSER default",
+        );
+    }
     match ctx.node.settings().set(&pairs) {
         Ok(()) => Reply::OK,
         Err(error) => Reply::error(printable(error.to_string().as_bytes())),

@@ -14,6 +14,7 @@ mod tests;
 mod time;
 
 use crate::commands::spec::{CommandSpec, Flags, Group};
+pub(crate) use command::key_specs;
 
 /// The commands of this chapter.
 pub static COMMANDS: &[CommandSpec] = &[

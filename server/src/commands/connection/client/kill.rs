@@ -45,7 +45,7 @@ fn kill(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
         let address = Some(String::from_utf8_lossy(args.arg(2)).into_owned());
         ClientFilter { address, ..Default::default() }
     } else {
-        match parse(args) {
+        match parse(ctx, args) {
             Ok(filter) => filter,
             Err(refused) => return refused,
         }
@@ -59,7 +59,7 @@ fn kill(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     }
 }
 
-fn parse(args: &Request) -> Result<ClientFilter, Reply> {
+fn parse(ctx: &SessionContext<'_>, args: &Request) -> Result<ClientFilter, Reply> {
     let mut filter = ClientFilter { skip_caller: true, ..Default::default() };
     let mut at = 2;
     while at < args.len() {
@@ -79,7 +79,7 @@ fn parse(args: &Request) -> Result<ClientFilter, Reply> {
         } else if is_word(option, "laddr") {
             filter.local_address = text();
         } else if is_word(option, "user") {
-            if value != b"default" {
+            if !ctx.node.users().exists(value) {
                 return Err(Reply::error(format!("ERR No such user '{}'", printable(value))));
             }
             filter.user = text();

@@ -34,7 +34,7 @@ const NOTES: &[(&str, &str)] = &[
 ];
 
 /// Some keys of a command that are treated alike.
-pub(super) struct KeySpec {
+pub(crate) struct KeySpec {
     /// What is done to them, in Redis's words.
     pub(super) flags: &'static [&'static str],
     note: Option<&'static str>,
@@ -46,7 +46,7 @@ pub(super) struct KeySpec {
 }
 
 /// The key specs of a command, in the order of its keys.
-pub(super) fn of(spec: &'static CommandSpec) -> Vec<KeySpec> {
+pub(crate) fn of(spec: &'static CommandSpec) -> Vec<KeySpec> {
     let (first, last, step) = spec.keys.printed();
     if first == 0 {
         return Vec::new();
@@ -70,7 +70,7 @@ pub(super) fn of(spec: &'static CommandSpec) -> Vec<KeySpec> {
 
 impl KeySpec {
     /// What `request` does to these keys. Where flags vary, they do with SET's GET.
-    pub(super) fn flags_in(&self, request: &Request) -> &'static [&'static str] {
+    pub(crate) fn flags_in(&self, request: &Request) -> &'static [&'static str] {
         let has_get = || request.iter().skip(3).any(|word| is_word(word, "get"));
         match self.flags {
             [flags @ .., VARIABLE] if has_get() => flags,

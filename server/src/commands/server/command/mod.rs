@@ -8,7 +8,7 @@
 
 mod describe;
 mod getkeys;
-mod key_specs;
+pub(crate) mod key_specs;
 mod list;
 
 use super::PLAIN;
