@@ -20,8 +20,13 @@ impl Random {
     }
 
     /// A number below `bound`, which is not 0.
+    pub fn number_below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    /// A position below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.number() % bound as u64) as usize
+        self.number_below(bound as u64) as usize
     }
 
     /// Whether something happens that happens this often in a hundred times.

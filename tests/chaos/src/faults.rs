@@ -3,9 +3,9 @@
 //! what was tried.
 
 use crate::proxy::Rule;
-use crate::random::Random;
 use crate::world::{World, number};
 use kvorum_tests::client::{Client, text};
+use kvorum_tests::random::Random;
 use protocol::Reply;
 use std::collections::BTreeMap;
 use std::fs;
@@ -123,7 +123,7 @@ impl Arena {
     pub fn inject(&mut self, fault: Fault) -> Result<(), String> {
         *self.injected.entry(fault).or_default() += 1;
         let leader = self.world.leader().unwrap_or(0);
-        let any = self.random.below(self.world.members.len() as u64) as usize;
+        let any = self.random.below(self.world.members.len());
         let name = format!("{fault:?}");
         let effect = match fault {
             KillOne => self.kill(&[any]),
@@ -168,12 +168,14 @@ impl Arena {
 
     fn other_than(&mut self, but: usize) -> usize {
         let count = self.world.members.len();
-        (but + 1 + self.random.below(count as u64 - 1) as usize) % count
+        (but + 1 + self.random.below(count - 1)) % count
     }
 
     fn rest(&mut self) {
         let (shortest, longest) = self.lasts_ms;
-        thread::sleep(Duration::from_millis(shortest + self.random.below(longest - shortest + 1)));
+        thread::sleep(Duration::from_millis(
+            shortest + self.random.number_below(longest - shortest + 1),
+        ));
     }
 
     fn kill(&mut self, nodes: &[usize]) -> u64 {
@@ -260,14 +262,14 @@ impl Arena {
         for _ in 0..times {
             self.part(shape, leader, any);
             if shape == Flapping {
-                thread::sleep(Duration::from_millis(60 + self.random.below(400)));
+                thread::sleep(Duration::from_millis(60 + self.random.number_below(400)));
             } else {
                 self.rest();
             }
             let breaks = self.random.percent(50);
             self.world.net.heal(breaks);
             if shape == Flapping {
-                thread::sleep(Duration::from_millis(60 + self.random.below(400)));
+                thread::sleep(Duration::from_millis(60 + self.random.number_below(400)));
             }
         }
         u64::from(held(self) > before)
@@ -275,9 +277,9 @@ impl Arena {
 
     fn bad_links(&mut self, kind: Fault) -> u64 {
         let rule = match kind {
-            Slow => Rule { delay_ms: 20 + self.random.below(200), ..Rule::default() },
-            Lossy => Rule { loss_permille: 10 + self.random.below(60), ..Rule::default() },
-            _ => Rule { damage_permille: 5 + self.random.below(60), ..Rule::default() },
+            Slow => Rule { delay_ms: 20 + self.random.number_below(200), ..Rule::default() },
+            Lossy => Rule { loss_permille: 10 + self.random.number_below(60), ..Rule::default() },
+            _ => Rule { damage_permille: 5 + self.random.number_below(60), ..Rule::default() },
         };
         let effects = |arena: &Arena| {
             let effects = &arena.world.net.effects;
@@ -354,8 +356,7 @@ impl Arena {
             RotState => files_below(&dir.join("state")),
             _ => vec![dir.join("identity")],
         };
-        let file =
-            files[self.random.below(files.len().max(1) as u64) as usize % files.len()].clone();
+        let file = self.random.pick(&files).clone();
         let flipped = self.flip(&file);
         self.world.members[at].node.spawn();
         let begun = Instant::now();
@@ -383,9 +384,9 @@ impl Arena {
         if written.is_empty() {
             return 0;
         }
-        let count = self.random.pick(&[1, 1, 3, 20]);
+        let count = *self.random.pick(&[1, 1, 3, 20]);
         for _ in 0..count {
-            let at = written[self.random.below(written.len() as u64) as usize];
+            let at = written[self.random.below(written.len())];
             bytes[at] ^= 1 << self.random.below(8);
         }
         let name = file.display().to_string();
@@ -481,8 +482,8 @@ impl Arena {
         };
         let before = readings(self);
         for _ in 0..8 {
-            let at = self.random.below(self.world.members.len() as u64) as usize;
-            let jump = self.random.pick(&[5, 40, 300, 2000, 5000]) * 1_000_000;
+            let at = self.random.below(self.world.members.len());
+            let jump = *self.random.pick(&[5, 40, 300, 2000, 5000]) * 1_000_000;
             let forth = self.random.percent(50);
             if let Some(control) = &self.world.members[at].control {
                 control.clock(if forth { jump } else { -jump });

@@ -1,10 +1,10 @@
 //! Counts acknowledged writes that are lost by kill -9 and by power cuts, of one node and of all,
 //! under a pipelined load that keeps a ledger.
 
-use crate::random::Random;
 use crate::world::{HEAL_WAIT, World};
 use kvorum_tests::client::Client;
 use kvorum_tests::load::{self, Load};
+use kvorum_tests::random::Random;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,11 +50,11 @@ pub fn run(counts: Counts, seed: u64, limit: Duration, root: &Path) -> Result<Ou
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
     let load = Load::start(&world.addresses(), WRITERS);
     while !left.is_empty() && begun.elapsed() < limit {
-        let kind = left.swap_remove(random.below(left.len() as u64) as usize);
+        let kind = left.swap_remove(random.below(left.len()));
         let leader = world.settle(HEAL_WAIT)?;
         serve(&load)?;
-        thread::sleep(Duration::from_millis(random.below(60)));
-        let one = if random.percent(60) { leader } else { random.below(3) as usize };
+        thread::sleep(Duration::from_millis(random.number_below(60)));
+        let one = if random.percent(60) { leader } else { random.below(3) };
         let nodes = if kind.is_multiple_of(2) { vec![one] } else { vec![0, 1, 2] };
         outcome.leaders += u64::from(kind.is_multiple_of(2) && one == leader);
         match kind {

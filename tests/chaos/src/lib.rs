@@ -10,7 +10,6 @@ pub mod faults;
 pub mod journal;
 pub mod kills;
 pub mod proxy;
-pub mod random;
 pub mod run;
 pub mod shim;
 pub mod workload;

@@ -7,7 +7,7 @@
 //! network that retransmits does; they arrive late, or the connection is broken at the heal.
 //! Counters tell effects: bytes held, chunks delayed, bytes damaged, connections broken.
 
-use crate::random::Random;
+use kvorum_tests::random::Random;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -187,18 +187,18 @@ impl Net {
         let effects = &self.effects;
         if rule.delay_ms > 0 {
             effects.delayed_chunks.fetch_add(1, Ordering::Relaxed);
-            thread::sleep(Duration::from_millis(1 + random.below(rule.delay_ms)));
+            thread::sleep(Duration::from_millis(1 + random.number_below(rule.delay_ms)));
         }
-        if random.below(1000) < rule.loss_permille {
+        if random.number_below(1000) < rule.loss_permille {
             effects.lost_chunks.fetch_add(1, Ordering::Relaxed);
             if random.percent(30) {
                 return false;
             }
             thread::sleep(Duration::from_millis(250));
         }
-        if random.below(1000) < rule.damage_permille {
+        if random.number_below(1000) < rule.damage_permille {
             effects.damaged_bytes.fetch_add(1, Ordering::Relaxed);
-            let at = random.below(bytes.len() as u64) as usize;
+            let at = random.below(bytes.len());
             bytes[at] ^= 1 << random.below(8);
         }
         true

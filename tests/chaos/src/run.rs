@@ -4,10 +4,10 @@
 use crate::check::{self, Verdict, invariants};
 use crate::faults::{Arena, DEEP, Fault, SHALLOW};
 use crate::journal::{History, Journal};
-use crate::random::Random;
 use crate::workload::{ACCOUNTS, DEPOSIT, Shared, account};
 use crate::world::{HEAL_WAIT, World};
 use kvorum_tests::client::{Client, text};
+use kvorum_tests::random::Random;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -175,7 +175,7 @@ impl Nemesis {
             deck.push(Fault::Ring);
         }
         for at in (1..deck.len()).rev() {
-            deck.swap(at, self.arena.random.below(at as u64 + 1) as usize);
+            deck.swap(at, self.arena.random.below(at + 1));
         }
         deck
     }
@@ -187,7 +187,7 @@ impl Nemesis {
         let processes =
             [Fault::KillOne, Fault::KillLeader, Fault::KillAll, Fault::Pause, Fault::PowerAll];
         if processes.contains(&fault) && random.percent(30) {
-            let shape = random.pick(&[Fault::Isolate, Fault::Pair, Fault::OneWayIn]);
+            let shape = *random.pick(&[Fault::Isolate, Fault::Pair, Fault::OneWayIn]);
             let leader = self.arena.world.leader().unwrap_or(0);
             self.arena.part(shape, leader, leader);
         }

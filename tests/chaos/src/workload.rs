@@ -5,9 +5,9 @@
 //! each has few enough operations to be searched through.
 
 use crate::journal::{Block, Journal, Lease, Look, Span};
-use crate::random::Random;
 use kvorum_tests::client::{Client, Fate, redirected_to, text};
 use kvorum_tests::history::{Action, Operation, text_value};
+use kvorum_tests::random::Random;
 use protocol::Reply;
 use serde_json::json;
 use std::sync::Arc;
@@ -139,9 +139,7 @@ impl Worker {
         let shared = self.shared.clone();
         self.addr = match to {
             Some(to) => to,
-            None => {
-                shared.addresses[self.random.below(shared.addresses.len() as u64) as usize].clone()
-            }
+            None => shared.addresses[self.random.below(shared.addresses.len())].clone(),
         };
         thread::sleep(RETRY_PAUSE);
     }
@@ -214,12 +212,12 @@ impl Worker {
         let epoch = number / EPOCH_BLOCKS;
         let key = |place: u64| format!("t{epoch}:{place}");
         let word = format!("{number},");
-        let first = self.random.below(4);
+        let first = self.random.number_below(4);
         let mut appends = vec![(key(first), word.clone())];
         if self.random.percent(60) {
-            appends.push((key((first + 1 + self.random.below(3)) % 4), word));
+            appends.push((key((first + 1 + self.random.number_below(3)) % 4), word));
         }
-        let keys: Vec<String> = vec![key(self.random.below(4)), appends[0].0.clone()];
+        let keys: Vec<String> = vec![key(self.random.number_below(4)), appends[0].0.clone()];
         let mut requests = vec![vec!["MULTI".to_owned()]];
         for (key, word) in &appends {
             requests.push(vec!["APPEND".to_owned(), key.clone(), word.clone()]);
@@ -246,8 +244,8 @@ impl Worker {
     }
 
     fn transfer(&mut self) {
-        let from = self.random.below(ACCOUNTS as u64);
-        let into = (from + 1 + self.random.below(ACCOUNTS as u64 - 1)) % ACCOUNTS as u64;
+        let from = self.random.number_below(ACCOUNTS as u64);
+        let into = (from + 1 + self.random.number_below(ACCOUNTS as u64 - 1)) % ACCOUNTS as u64;
         let (from, into) = (account(from), account(into));
         let watch = vec!["WATCH".to_owned(), from.clone(), into.clone()];
         let get = |key: &String| vec!["GET".to_owned(), key.clone()];
@@ -293,7 +291,7 @@ impl Worker {
     fn lease(&mut self) {
         self.turn += 1;
         if self.turn % 12 != 1 && !self.leases.is_empty() {
-            let at = self.random.below(self.leases.len() as u64) as usize;
+            let at = self.random.below(self.leases.len());
             let key = self.leases[at].clone();
             let (span, replies) = self.call(&[vec!["EXISTS".to_owned(), key.clone()]]);
             let Some(Reply::Integer(count)) = replies.first() else { return };
@@ -303,7 +301,7 @@ impl Worker {
             return;
         }
         let key = format!("lease{}:{}", self.number, self.turn);
-        let ttl_ms = self.random.pick(&[150, 700, 3000, 20_000]);
+        let ttl_ms = *self.random.pick(&[150, 700, 3000, 20_000]);
         let set = ["SET", &key, "held", "PX", &ttl_ms.to_string()].map(str::to_owned).to_vec();
         let (span, replies) = self.call(&[set]);
         let fate = self.fate(span, replies.first());
