@@ -19,7 +19,7 @@ const LOCK_NAME: &str = "LOCK";
 pub(super) const BLOCK_BYTES: usize = 4096;
 
 /// One flat directory.
-pub(crate) trait Disk: Send + Sync {
+pub trait Disk: Send + Sync {
     /// Takes the directory for this process until the returned guard is dropped; `None` if it is
     /// taken already.
     fn lock(&self) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
@@ -38,7 +38,8 @@ pub(crate) trait Disk: Send + Sync {
 }
 
 /// One open file.
-pub(crate) trait DiskFile: Send + Sync {
+#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
+pub trait DiskFile: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Reads at most `buffer.len()` bytes; 0 means the end.

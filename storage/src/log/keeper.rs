@@ -27,6 +27,8 @@ pub(super) struct Keeper {
     disk: Arc<dyn Disk>,
     /// Length of new segments, in bytes.
     segment_bytes: u64,
+    /// Whether a thread runs it; else whoever waits for it does its work.
+    has_thread: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -47,10 +49,21 @@ struct State {
 
 impl Keeper {
     /// `spares`: numbers of the spare files that exist, each of `segment_bytes`.
-    pub(super) fn new(disk: Arc<dyn Disk>, segment_bytes: u64, spares: Vec<u64>) -> Keeper {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        spares: Vec<u64>,
+        has_thread: bool,
+    ) -> Keeper {
         let next_number = spares.iter().max().map_or(0, |max| max.wrapping_add(1));
         let state = State { spares, next_number, ..State::default() };
-        Keeper { disk, segment_bytes, state: Mutex::new(state), changed: Condvar::new() }
+        Keeper {
+            disk,
+            segment_bytes,
+            has_thread,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     /// Asks for this segment to be prepared.
@@ -84,7 +97,13 @@ impl Keeper {
                 state.wanted = Some(seq);
                 self.changed.notify_all();
             }
-            self.changed.wait(&mut state);
+            if self.has_thread {
+                self.changed.wait(&mut state);
+            } else {
+                drop(state);
+                self.step();
+                state = self.state.lock();
+            }
         }
     }
 
@@ -102,39 +121,52 @@ impl Keeper {
 
     /// The thread's loop.
     pub(super) fn run(&self) {
-        let mut state = self.state.lock();
         loop {
+            while self.step() {}
+            let mut state = self.state.lock();
             if state.stop {
                 return;
-            } else if let Some(seq) = state.wanted {
-                let spare = state.spares.pop();
-                let number = state.next_number;
-                state.next_number = number.wrapping_add(1);
-                drop(state);
-                let file = self.prepare(seq, spare, number);
-                state = self.state.lock();
-                state.wanted = None;
-                state.prepared = Some((seq, file));
-                self.changed.notify_all();
-            } else if let Some((seq, reusable)) = state.retired.pop_front() {
-                let number = state.next_number;
-                state.next_number = number.wrapping_add(1);
-                let keep = reusable && state.spares.len() < SPARES_MAX;
-                drop(state);
-                let result = self.put_away(seq, keep.then_some(number));
-                state = self.state.lock();
-                match result {
-                    Ok(()) if keep => state.spares.push(number),
-                    Ok(()) => {}
-                    Err(error) => {
-                        state.retired.clear();
-                        state.retire_error = Some(error);
-                    }
-                }
-            } else {
+            }
+            if state.wanted.is_none() && state.retired.is_empty() {
                 self.changed.wait(&mut state);
             }
         }
+    }
+
+    /// Does one thing that waits to be done; false: nothing does.
+    pub(super) fn step(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.stop {
+            return false;
+        } else if let Some(seq) = state.wanted {
+            let spare = state.spares.pop();
+            let number = state.next_number;
+            state.next_number = number.wrapping_add(1);
+            drop(state);
+            let file = self.prepare(seq, spare, number);
+            state = self.state.lock();
+            state.wanted = None;
+            state.prepared = Some((seq, file));
+            self.changed.notify_all();
+        } else if let Some((seq, reusable)) = state.retired.pop_front() {
+            let number = state.next_number;
+            state.next_number = number.wrapping_add(1);
+            let keep = reusable && state.spares.len() < SPARES_MAX;
+            drop(state);
+            let result = self.put_away(seq, keep.then_some(number));
+            state = self.state.lock();
+            match result {
+                Ok(()) if keep => state.spares.push(number),
+                Ok(()) => {}
+                Err(error) => {
+                    state.retired.clear();
+                    state.retire_error = Some(error);
+                }
+            }
+        } else {
+            return false;
+        }
+        true
     }
 
     fn prepare(&self, seq: u32, spare: Option<u64>, number: u64) -> io::Result<Arc<dyn DiskFile>> {

@@ -13,7 +13,7 @@
 //!
 //! **Map**: `format` bytes; `scan` the rule of recovery, read-only; `recover` opening; `shard`
 //! what is in memory; `queue` between callers and the thread of `writer`; `keeper` prepares and
-//! retires segments; `reader` entries from files; `disk` the file operations; `verify` offline
+//! retires segments; `reader` entries from files; `driver` a log without threads; `disk` the file operations; `verify` offline
 //! check; `stats` measurements; `types` what callers hand over; `names` file names.
 //!
 //! # Format, version 1
@@ -66,6 +66,7 @@
 
 mod blocks;
 mod disk;
+mod driver;
 mod error;
 mod format;
 mod keeper;
@@ -90,25 +91,26 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use blocks::{BlockWriter, Tail};
-use disk::{Disk, FsDisk};
+use disk::FsDisk;
 use format::{HEADER_BYTES, SegmentKey};
 use keeper::Keeper;
-use queue::{Op, Shared};
+use queue::{Op, Shared, Wake};
 use recover::Recovered;
 use scan::Scan;
 use shard::{Shard, ShardState};
 use writer::{Current, Extent, Writer};
 
+pub use disk::{Disk, DiskFile};
+pub use driver::Driver;
 pub use error::LogError;
 pub use stats::{LogStats, Spread};
 pub use types::{
     Done, ENTRY_BYTES_MAX, EntryKind, FailureHook, LogEntry, LogHooks, LogOptions, LogPosition,
-    SEGMENT_BYTES_RANGE, SavedVote, SlowSyncHook, SyncPolicy,
+    SEGMENT_BYTES_RANGE, SavedVote, SlowSyncHook, SyncPolicy, WorkHook,
 };
 pub use verify::{SegmentReport, ShardReport, VerifyReport, verify};
 
@@ -124,8 +126,11 @@ struct Inner {
     keeper: Arc<Keeper>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Keeps other processes out.
-    _lock: Box<dyn Any + Send + Sync>,
+    _lock: Guard,
 }
+
+/// Keeps a directory taken until it is dropped.
+type Guard = Box<dyn Any + Send + Sync>;
 
 impl RaftLog {
     /// Opens the log, creating it where there is none. Reads every segment, so this takes as long
@@ -139,15 +144,8 @@ impl RaftLog {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, options: LogOptions) -> Result<RaftLog, LogError> {
-        if !SEGMENT_BYTES_RANGE.contains(&options.segment_bytes) {
-            let (range, given) = (SEGMENT_BYTES_RANGE, options.segment_bytes);
-            return Err(LogError::Options(format!("segment_bytes is {given}, not in {range:?}")));
-        }
-        let lock = recover::lock(&*disk, &options.dir)?;
-        let Recovered { scan, spares } = recover::recover(&*disk, options.segment_bytes)?;
-        let keeper = Arc::new(Keeper::new(disk, options.segment_bytes, spares));
-        let writer = writer(scan, Arc::clone(&keeper), options)?;
-        let shared = Arc::clone(&writer.shared);
+        let (lock, writer) = RaftLog::recover(disk, options, Wake::Thread(Condvar::new()))?;
+        let (shared, keeper) = (Arc::clone(&writer.shared), Arc::clone(&writer.keeper));
         let for_keeper = Arc::clone(&keeper);
         let threads = vec![
             spawn("log-keeper", move || for_keeper.run())?,
@@ -155,6 +153,39 @@ impl RaftLog {
         ];
         let threads = Mutex::new(threads);
         Ok(RaftLog { inner: Arc::new(Inner { shared, keeper, threads, _lock: lock }) })
+    }
+
+    /// Opens a log on a disk of the caller's that has no threads: the caller gives the driver its
+    /// turns, and is told by `wake` when there is something to do. `options.dir` only names it.
+    ///
+    /// # Errors
+    /// As [`RaftLog::open`].
+    pub fn open_driven(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        wake: WorkHook,
+    ) -> Result<(RaftLog, Driver), LogError> {
+        let (lock, writer) = RaftLog::recover(disk, options, Wake::Owner(wake))?;
+        let (shared, keeper) = (Arc::clone(&writer.shared), Arc::clone(&writer.keeper));
+        let threads = Mutex::default();
+        let inner = Arc::new(Inner { shared, keeper, threads, _lock: lock });
+        Ok((RaftLog { inner }, Driver { writer }))
+    }
+
+    fn recover(
+        disk: Arc<dyn Disk>,
+        options: LogOptions,
+        wake: Wake,
+    ) -> Result<(Guard, Writer), LogError> {
+        if !SEGMENT_BYTES_RANGE.contains(&options.segment_bytes) {
+            let (range, given) = (SEGMENT_BYTES_RANGE, options.segment_bytes);
+            return Err(LogError::Options(format!("segment_bytes is {given}, not in {range:?}")));
+        }
+        let lock = recover::lock(&*disk, &options.dir)?;
+        let Recovered { scan, spares } = recover::recover(&*disk, options.segment_bytes)?;
+        let has_thread = matches!(wake, Wake::Thread(_));
+        let keeper = Arc::new(Keeper::new(disk, options.segment_bytes, spares, has_thread));
+        Ok((lock, writer(scan, keeper, options, wake)?))
     }
 
     /// A number that tells this log from any other, also from one made in its place.
@@ -248,7 +279,12 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 }
 
 /// The writer that goes on where the scanned log ends.
-fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer, LogError> {
+fn writer(
+    scan: Scan,
+    keeper: Arc<Keeper>,
+    options: LogOptions,
+    wake: Wake,
+) -> Result<Writer, LogError> {
     let Some(last) = scan.segments.last() else {
         return Err(LogError::corrupt(recover::FIRST_SEGMENT, 0, "there is no segment"));
     };
@@ -282,7 +318,14 @@ fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer
         index_max: s.index_max,
     };
     let writer = Writer {
-        shared: Arc::new(Shared::new(scan.log_id, shards, files, options.hooks)),
+        shared: Arc::new(Shared::new(
+            scan.log_id,
+            shards,
+            files,
+            options.hooks,
+            wake,
+            options.clock,
+        )),
         keeper,
         sync: options.sync,
         slow_sync: options.slow_sync,
@@ -295,9 +338,10 @@ fn writer(scan: Scan, keeper: Arc<Keeper>, options: LogOptions) -> Result<Writer
         purged,
         purging: Vec::new(),
         entries_unsynced: 0,
-        last_sync: Instant::now(),
-        last_work: Instant::now(),
+        last_sync: (options.clock)(),
+        last_work: (options.clock)(),
         sealed: scan.tail.sealed,
+        failed: None,
     };
     writer.measure();
     Ok(writer)

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::recover::SegmentFiles;
 use super::shard::Shard;
 use super::stats::Meter;
-use super::{Done, LogEntry, LogHooks, LogPosition, SavedVote};
+use super::{Done, LogEntry, LogHooks, LogPosition, SavedVote, WorkHook};
 
 /// Bytes of entries that the writer takes for one write; an operation is never split.
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -94,10 +94,28 @@ pub(super) struct Batch {
     pub(super) last: bool,
 }
 
+/// How whoever runs the writer learns that there is something to do.
+pub(super) enum Wake {
+    /// A thread waits for it.
+    Thread(Condvar),
+    /// The owner of a `Driver` is told.
+    Owner(WorkHook),
+}
+
+impl Wake {
+    fn ring(&self) {
+        match self {
+            Wake::Thread(condvar) => drop(condvar.notify_one()),
+            Wake::Owner(hook) => hook(),
+        }
+    }
+}
+
 pub(super) struct Shared {
     pub(super) log_id: u64,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    wake: Wake,
+    pub(super) clock: fn() -> Instant,
     pub(super) shards: RwLock<BTreeMap<u32, Arc<Shard>>>,
     pub(super) files: RwLock<SegmentFiles>,
     pub(super) meter: Meter,
@@ -112,11 +130,14 @@ impl Shared {
         shards: BTreeMap<u32, Arc<Shard>>,
         files: SegmentFiles,
         hooks: LogHooks,
+        wake: Wake,
+        clock: fn() -> Instant,
     ) -> Shared {
         Shared {
             log_id,
             queue: Mutex::default(),
-            wake: Condvar::new(),
+            wake,
+            clock,
             shards: RwLock::new(shards),
             files: RwLock::new(files),
             meter: Meter::new(),
@@ -140,7 +161,7 @@ impl Shared {
             return;
         }
         queue.ops.push_back(op);
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
     /// Notes a commit position. Newer ones replace it until it is written.
@@ -148,9 +169,9 @@ impl Shared {
         let mut queue = self.queue.lock();
         queue.committed.insert(shard, committed);
         if queue.committed_since.is_none() {
-            queue.committed_since = Some(Instant::now());
+            queue.committed_since = Some((self.clock)());
             // The writer may sleep without a deadline.
-            self.wake.notify_one();
+            self.wake.ring();
         }
     }
 
@@ -161,23 +182,24 @@ impl Shared {
     /// Lets the writer end after what is queued.
     pub(super) fn stop(&self) {
         self.queue.lock().stop = true;
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
-    /// Waits for work, at most until `deadline`.
+    /// Waits for work, at most until `deadline`. Under a driver there is no waiting.
     pub(super) fn next_batch(&self, deadline: Option<Instant>) -> Batch {
         let mut queue = self.queue.lock();
+        let Wake::Thread(wake) = &self.wake else { return queue.take() };
         loop {
-            let due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= (self.clock)());
             let lazy = queue.committed_since.map(|since| since + LAZY_DELAY);
             if !queue.ops.is_empty() || queue.stop || due(lazy) || due(deadline) {
                 return queue.take();
             }
             match [lazy, deadline].into_iter().flatten().min() {
                 Some(at) => {
-                    self.wake.wait_until(&mut queue, at);
+                    wake.wait_until(&mut queue, at);
                 }
-                None => self.wake.wait(&mut queue),
+                None => wake.wait(&mut queue),
             }
         }
     }

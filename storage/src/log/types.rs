@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -92,6 +92,9 @@ pub enum SyncPolicy {
 
 /// Told how long a slow `fdatasync` took.
 pub type SlowSyncHook = Arc<dyn Fn(Duration) + Send + Sync>;
+/// Told that a log without threads has something to do. Called under the log's locks: it may only
+/// take a note.
+pub type WorkHook = Arc<dyn Fn() + Send + Sync>;
 /// Told why the log failed.
 pub type FailureHook = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
@@ -126,6 +129,8 @@ pub struct LogOptions {
     pub slow_sync: Duration,
     /// Functions to call.
     pub hooks: LogHooks,
+    /// The clock that the log's pauses are measured by.
+    pub clock: fn() -> Instant,
 }
 
 impl LogOptions {
@@ -138,6 +143,7 @@ impl LogOptions {
             sync: SyncPolicy::Always,
             slow_sync: Duration::from_millis(100),
             hooks: LogHooks::default(),
+            clock: Instant::now,
         }
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Writer {
     pub(super) last_work: Instant,
     /// The last record is a mark that says everything before it is synced.
     pub(super) sealed: bool,
+    /// Why nothing is written any more.
+    pub(super) failed: Option<io::Error>,
 }
 
 /// The segment being written.
@@ -107,30 +109,30 @@ impl Writer {
     }
 
     fn work(&mut self) {
-        loop {
-            let batch = self.shared.next_batch(self.deadline());
-            let last = batch.last;
-            if let Err(error) = self.process(batch, last) {
-                self.shared.fail(&error);
-                // Answered without a look at the disk, until nobody is left to ask.
-                loop {
-                    let batch = self.shared.next_batch(None);
-                    for op in batch.ops {
-                        op.complete(Some(&error));
-                    }
-                    if batch.last {
-                        return;
-                    }
-                }
+        while self.turn() {}
+    }
+
+    /// Takes the next batch and does it; false after the last one.
+    pub(super) fn turn(&mut self) -> bool {
+        let batch = self.shared.next_batch(self.deadline());
+        let last = batch.last;
+        if let Some(error) = &self.failed {
+            // Answered without a look at the disk, until nobody is left to ask.
+            for op in batch.ops {
+                op.complete(Some(error));
             }
-            if last {
-                return;
-            }
+        } else if let Err(error) = self.process(batch, last) {
+            self.shared.fail(&error);
+            self.failed = Some(error);
         }
+        !last
     }
 
     /// When there is something to do even without new operations.
-    fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.failed.is_some() {
+            return None;
+        }
         let unsynced = self.segment.synced != self.segment.end;
         let sync = (unsynced && self.sync == SyncPolicy::EverySecond)
             .then(|| self.last_sync + SYNC_INTERVAL);
@@ -160,14 +162,18 @@ impl Writer {
             self.sync_segment()?;
         }
         if !idle {
-            self.last_work = Instant::now();
+            self.last_work = (self.shared.clock)();
         }
-        let seal = !self.sealed && (last || (idle && self.last_work.elapsed() >= SEAL_DELAY));
+        let seal = !self.sealed && (last || (idle && self.since(self.last_work) >= SEAL_DELAY));
         if seal { self.seal() } else { Ok(()) }
     }
 
+    fn since(&self, moment: Instant) -> Duration {
+        (self.shared.clock)().saturating_duration_since(moment)
+    }
+
     fn sync_is_due(&self) -> bool {
-        self.segment.synced != self.segment.end && self.last_sync.elapsed() >= SYNC_INTERVAL
+        self.segment.synced != self.segment.end && self.since(self.last_sync) >= SYNC_INTERVAL
     }
 
     /// Writes the batch, and says whether its callbacks have to wait for a sync.
@@ -311,9 +317,9 @@ impl Writer {
         if self.segment.synced == self.segment.end {
             return Ok(());
         }
-        let begin = Instant::now();
+        let begin = (self.shared.clock)();
         self.segment.file.sync_data()?;
-        self.last_sync = Instant::now();
+        self.last_sync = (self.shared.clock)();
         self.segment.synced = self.segment.end;
         let took = self.last_sync - begin;
         let slow = took > self.slow_sync;

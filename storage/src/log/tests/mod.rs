@@ -2,6 +2,7 @@
 
 mod basic;
 mod crash;
+mod driven;
 mod failure;
 mod memory_disk;
 mod model;

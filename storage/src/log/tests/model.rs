@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parking_lot::Condvar;
 use proptest::prelude::*;
 
 use super::memory_disk::{Content, Event};
 use super::*;
 use crate::log::keeper::Keeper;
+use crate::log::queue::Wake;
 use crate::log::recover::{Recovered, recover};
 use crate::log::{Done, reader, writer};
 
@@ -83,8 +85,8 @@ pub(super) struct Found {
 /// Recovers the log on `disk`, without starting threads, and reads everything in it.
 pub(super) fn observe(disk: &MemoryDisk) -> Result<Found, LogError> {
     let Recovered { scan, spares } = recover(disk, SEGMENT_BYTES)?;
-    let keeper = Arc::new(Keeper::new(Arc::new(disk.clone()), SEGMENT_BYTES, spares));
-    let shared = writer(scan, keeper, options())?.shared;
+    let keeper = Arc::new(Keeper::new(Arc::new(disk.clone()), SEGMENT_BYTES, spares, true));
+    let shared = writer(scan, keeper, options(), Wake::Thread(Condvar::new()))?.shared;
     let mut found = Found { model: Model::new(), committed: BTreeMap::new() };
     for (id, shard) in shared.shards.read().iter() {
         let entries = reader::read(&shared, shard, 0..u64::MAX, usize::MAX).unwrap();
