@@ -28,5 +28,7 @@ pub mod session;
 pub mod slowlog;
 pub mod state_machine;
 pub mod status;
-mod tasks;
+pub mod surroundings;
+pub mod tasks;
+pub mod transport;
 pub mod users;

@@ -15,6 +15,7 @@ use crate::raft::peer_server::PeerServer;
 use crate::raft::start_over;
 use crate::random::random_u64;
 use crate::server::Server;
+use crate::surroundings::Surroundings;
 use openraft::async_runtime::WatchReceiver;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -121,9 +122,11 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let peer_listen = format!("{peer_host}:{peer_port}");
     let peers = listener::bind(&peer_listen, values.tcp_backlog as u32).await?;
     let address = addresses(&values, clients.local_addr()?.port(), peers.local_addr()?.port());
-    let machine = Machine::open(engine.clone(), 0).map_err(io::Error::other)?;
+    let around = Surroundings::default();
+    let workers = around.workers.clone();
+    let machine = Machine::open(engine.clone(), workers, 0).map_err(io::Error::other)?;
     let (own, files) = (address.clone(), log.clone());
-    let node = Node::start(settings.clone(), identity.clone(), machine, files, own).await?;
+    let node = Node::start(settings.clone(), identity.clone(), machine, files, own, around).await?;
     // Set once, here.
     drop(started.set(node.shared.clone()));
     let bootstrap = Bootstrap::new(&settings, identity.clone());

@@ -9,6 +9,7 @@ use crate::limits::{APPLY_INLINE_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
+use crate::tasks::{Workers, work};
 use crate::users::Users;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(crate) fn store_index(log_id: &LogId) -> u64 {
 /// What the applier shares with the rest of the node.
 pub(crate) struct Machine {
     pub(crate) engine: Arc<dyn Engine>,
+    /// Who waits for the engine where that takes long.
+    pub(crate) workers: Arc<dyn Workers>,
     pub(crate) shard: u16,
     applied: watch::Sender<AppliedState>,
     /// The keyspaces of the databases, and the log index since which they are so.
@@ -61,7 +64,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Takes up the state of a store where it was left.
-    pub(crate) fn open(engine: Arc<dyn Engine>, shard: u16) -> Result<Arc<Self>, StorageError> {
+    pub(crate) fn open(
+        engine: Arc<dyn Engine>,
+        workers: Arc<dyn Workers>,
+        shard: u16,
+    ) -> Result<Arc<Self>, StorageError> {
         let txn = engine.read();
         let (state, membership) = load(&*txn, shard)?;
         let keyspaces = (state.log_index, KeyspaceMap::load(&*txn, shard)?);
@@ -69,6 +76,7 @@ impl Machine {
             users: Users::default(),
             keyspaces: ArcSwap::from_pointee(keyspaces),
             engine,
+            workers,
             shard,
             applied: watch::Sender::new(state),
             membership: Mutex::new(membership),
@@ -257,7 +265,8 @@ impl Applier {
         }
         self.machine.throttled.fetch_add(1, Ordering::Relaxed);
         let engine = self.machine.engine.clone();
-        crate::tasks::blocking(move || engine.wait_for_room()).await.map_err(io::Error::other)
+        let waited = work(&*self.machine.workers, move || engine.wait_for_room()).await;
+        waited.map_err(io::Error::other)
     }
 
     /// Applies an entry, on this thread when it is short.
@@ -274,9 +283,8 @@ impl Applier {
             return self.machine.apply_entry(&entry, keep_replies).map_err(io::Error::other);
         }
         let machine = self.machine.clone();
-        let applied =
-            crate::tasks::blocking(move || machine.apply_entry(&entry, keep_replies)).await;
-        applied.map_err(io::Error::other)
+        let apply = move || machine.apply_entry(&entry, keep_replies);
+        work(&*self.machine.workers, apply).await.map_err(io::Error::other)
     }
 }
 
@@ -325,7 +333,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         snapshot: SnapshotData,
     ) -> io::Result<()> {
         let (machine, meta) = (self.machine.clone(), meta.clone());
-        crate::tasks::blocking(move || match snapshot {
+        work(&*self.machine.workers, move || match snapshot {
             SnapshotData::Received(sink) => machine.install(&meta, sink),
             SnapshotData::Sending(source) => machine.copy(&meta, source),
         })
@@ -349,7 +357,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let machine = self.machine.clone();
-        crate::tasks::blocking(move || {
+        work(&*self.machine.workers, move || {
             machine.snapshot_building.store(true, Ordering::Relaxed);
             let built = machine.build();
             machine.snapshot_building.store(false, Ordering::Relaxed);

@@ -58,7 +58,7 @@ async fn expiry(node: Node) {
             sleep(Duration::from_secs(1)).await;
             continue;
         };
-        let now_ms = crate::clock::unix_ms();
+        let now_ms = node.shared.clock.unix_ms();
         let keys_max = node.shared.settings.load().expire_batch as u32;
         if deadline_ms.is_some_and(|deadline| deadline <= now_ms) {
             propose(&node, &Operation::TimeMark { keys_max }).await;

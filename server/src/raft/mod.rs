@@ -1,6 +1,6 @@
 //! Replication: one Raft group of a node, hidden from everything above.
 //!
-//! In reading order: `types` (the only file with openraft's generics); `log_store` and `applier`
+//! In reading order: `types` (the only file with openraft's generics) and `runtime`; `log_store` and `applier`
 //! put its log and state machine onto `storage`; `codec`, `reply_codec` and `frame` are the wire
 //! format between peers, `peer_link` and `network` its client side, `peer_server` and `append_stream`
 //! its server side;
@@ -29,6 +29,7 @@ mod probe;
 mod proposer;
 mod reply_codec;
 mod responder;
+mod runtime;
 pub(crate) mod start_over;
 pub(crate) mod types;
 mod view;

@@ -14,6 +14,7 @@ use crate::raft::identity::Identity;
 use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::peers::Peers;
 use crate::raft::types::*;
+use crate::tasks::{Workers, work};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -22,13 +23,14 @@ use openraft::OptionalSend;
 use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// Makes the network client of each peer.
 pub(crate) struct PeerNetworkFactory {
     pub(crate) shard: u16,
     pub(crate) identity: Arc<Identity>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) workers: Arc<dyn Workers>,
 }
 
 impl PeerNetworkFactory {
@@ -36,7 +38,7 @@ impl PeerNetworkFactory {
         let identity = self.identity.clone();
         let peers = self.peers.clone();
         let link = PeerLink::new(address.peer.clone(), target, self.shard, identity, peers.clone());
-        PeerNetwork { target, link: Arc::new(link), peers }
+        PeerNetwork { target, link: Arc::new(link), peers, workers: self.workers.clone() }
     }
 }
 
@@ -61,6 +63,7 @@ pub(crate) struct PeerNetwork {
     target: u64,
     link: Arc<PeerLink>,
     peers: Arc<Peers>,
+    workers: Arc<dyn Workers>,
 }
 
 impl PeerNetwork {
@@ -80,7 +83,7 @@ impl PeerNetwork {
         let mut source = source;
         let mut in_flight = None;
         loop {
-            let (chunk, rest) = crate::tasks::blocking(move || {
+            let (chunk, rest) = work(&*self.workers, move || {
                 let chunk = source.next_chunk(SNAPSHOT_CHUNK_BYTES);
                 (chunk, source)
             })

@@ -5,6 +5,7 @@
 //! they were proposed. What is deliberately elsewhere: membership and other orders
 //! (`orders`), forming and joining a cluster (`bootstrap`), the peers' side (`peer_server`).
 
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::limits::{
     FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT, SUBMISSION_BYTES_MAX,
@@ -22,6 +23,7 @@ use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::peers::Peers;
 use crate::raft::proposer::{self, Group, GroupFigures, Groups, Outcome};
 use crate::raft::types::{NodeAddress, Raft};
+use crate::surroundings::Surroundings;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::{ReadPolicy, ServerState, SnapshotPolicy};
@@ -69,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) log: ShardLog,
     pub(crate) log_files: RaftLog,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) address: NodeAddress,
     pub(crate) counters: NodeCounters,
     pub(crate) figures: Arc<GroupFigures>,
@@ -96,13 +99,15 @@ impl Node {
         machine: Arc<Machine>,
         log_files: RaftLog,
         address: NodeAddress,
+        surroundings: Surroundings,
     ) -> io::Result<Self> {
         let log = log_files.shard(u32::from(machine.shard));
-        let peers = Arc::new(Peers::default());
+        let peers = Arc::new(Peers::new(surroundings.transport));
         let network = PeerNetworkFactory {
             shard: machine.shard,
             identity: identity.clone(),
             peers: peers.clone(),
+            workers: machine.workers.clone(),
         };
         let applier = Applier { machine: machine.clone() };
         let config = Arc::new(raft_config(&settings).validate().map_err(io::Error::other)?);
@@ -119,6 +124,7 @@ impl Node {
             log,
             log_files,
             peers,
+            clock: surroundings.clock,
             address,
             counters: NodeCounters::default(),
             figures: figures.clone(),
@@ -127,9 +133,9 @@ impl Node {
             winning_over: AtomicU32::new(0),
             transferring: AtomicBool::new(false),
         });
-        let (raft, own) = (shared.raft.clone(), settings.clone());
+        let (raft, own, clock) = (shared.raft.clone(), settings.clone(), shared.clock.clone());
         let local = Groups::start(settings.clone(), figures, move |group| {
-            proposer::propose(raft.clone(), own.clone(), group)
+            proposer::propose(raft.clone(), own.clone(), clock.clone(), group)
         });
         let own = shared.clone();
         let remote =
@@ -253,7 +259,7 @@ impl Shared {
             };
         }
         let limit = Duration::from_millis(self.settings.load().election_timeout_max_ms);
-        let is_heard = |contact: std::time::Instant| contact.elapsed() < limit;
+        let is_heard = |contact: Instant| contact.elapsed() < limit;
         match metrics.membership_config.get_node(&leader) {
             Some(address) if self.peers.figures(leader).last_contact.is_some_and(is_heard) => {
                 Leadership::At(leader, address.clone())

@@ -11,18 +11,18 @@ use crate::limits::{PEER_CONNECT_WAIT, PEER_WRITE_BATCH_BYTES};
 use crate::raft::frame::{Frame, FrameCodec, Kind};
 use crate::raft::identity::Identity;
 use crate::raft::peers::Peers;
+use crate::transport::{Incoming, Outgoing};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::codec::{Encoder, FramedRead};
 
 /// A connection that owes answers and says nothing for so long is given up at the next timeout.
@@ -43,7 +43,7 @@ pub(crate) enum CallError {
 }
 
 type Answer = Result<Bytes, CallError>;
-type Pending = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>;
+type Pending = Arc<Mutex<Option<FxHashMap<u64, oneshot::Sender<Answer>>>>>;
 
 /// A link; see the module.
 pub(crate) struct PeerLink {
@@ -79,22 +79,21 @@ impl PeerLink {
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_alive()) {
             return Ok(connection.clone());
         }
-        let connecting = TcpStream::connect(&self.address);
-        let stream = tokio::time::timeout(PEER_CONNECT_WAIT, connecting)
+        let connecting = self.peers.transport.connect(&self.address);
+        let halves = tokio::time::timeout(PEER_CONNECT_WAIT, connecting)
             .await
             .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
             .map_err(|error| {
                 self.peers.lost(self.target);
                 CallError::NotSent(format!("{}: {error}", self.address))
             })?;
-        let connection = Arc::new(Connection::new(stream, self));
+        let connection = Arc::new(Connection::new(halves, self));
         *slot = Some(connection.clone());
         Ok(connection)
     }
 }
 
-/// One TCP connection of a link.
+/// One connection of a link.
 pub(crate) struct Connection {
     frames: mpsc::UnboundedSender<Frame>,
     pending: Pending,
@@ -117,9 +116,8 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, link: &PeerLink) -> Self {
-        let (read, write) = stream.into_split();
-        let pending: Pending = Arc::new(Mutex::new(Some(HashMap::new())));
+    fn new((read, write): (Incoming, Outgoing), link: &PeerLink) -> Self {
+        let pending: Pending = Arc::new(Mutex::new(Some(FxHashMap::default())));
         // Unbounded, yet bounded by its users: each keeps a fixed number of requests in flight, and
         // after timeouts the connection is given up.
         let (frames, outgoing) = mpsc::unbounded_channel();
@@ -210,7 +208,7 @@ fn close(pending: &Pending, why: &str) {
 }
 
 async fn write_frames(
-    mut write: OwnedWriteHalf,
+    mut write: Outgoing,
     mut frames: mpsc::UnboundedReceiver<Frame>,
     pending: Pending,
 ) {
@@ -235,11 +233,7 @@ async fn write_frames(
     }
 }
 
-async fn read_answers(
-    read: OwnedReadHalf,
-    pending: Pending,
-    silent_since: Arc<Mutex<Option<Instant>>>,
-) {
+async fn read_answers(read: Incoming, pending: Pending, silent_since: Arc<Mutex<Option<Instant>>>) {
     let mut frames = FramedRead::new(read, FrameCodec);
     let why = loop {
         match frames.next().await {

@@ -14,6 +14,8 @@ use crate::raft::frame::{Frame, FrameCodec, Kind};
 use crate::raft::node::Node;
 use crate::raft::types::*;
 use crate::state_machine::Entry as StateEntry;
+use crate::tasks::work;
+use crate::transport::{self, Incoming as Reading, Outgoing};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
@@ -22,8 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::snapshot::SnapshotSink;
 use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::codec::{Encoder, FramedRead};
 use tokio_util::sync::CancellationToken;
@@ -49,29 +50,26 @@ impl PeerServer {
                 () = self.stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, remote)) = accepted else {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 continue;
             };
             let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
+            let Ok((read, write)) = transport::halves(stream) else { continue };
             let server = self.clone();
             crate::tasks::spawn(async move {
-                let stop = server.stop.clone();
+                let (stop, remote) = (server.stop.clone(), remote.to_string());
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = server.serve(stream) => {}
+                    () = server.serve(read, write, &remote) => {}
                 }
                 drop(permit);
             });
         }
     }
 
-    async fn serve(self, stream: TcpStream) {
-        let remote = stream.peer_addr().map_or_else(|_| "?".to_owned(), |addr| addr.to_string());
-        if stream.set_nodelay(true).is_err() {
-            return;
-        }
-        let (read, write) = stream.into_split();
+    /// Serves one peer's connection until it ends; `remote` names the peer in traces.
+    pub(crate) async fn serve(self, read: Reading, write: Outgoing, remote: &str) {
         let (answers, outgoing) = mpsc::channel(PEER_REQUESTS_MAX);
         crate::tasks::spawn(write_answers(write, outgoing));
         let mut connection = Connection {
@@ -84,7 +82,7 @@ impl PeerServer {
         let mut frames = FramedRead::new(read, FrameCodec);
         while let Some(frame) = frames.next().await {
             match frame {
-                Ok(frame) => connection.take(frame, &remote).await,
+                Ok(frame) => connection.take(frame, remote).await,
                 Err(error) => {
                     let peers = &connection.server.node.shared.peers;
                     peers.refused.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +221,7 @@ impl Connection {
                 let vote = Vote::read(&mut payload)?;
                 let meta = SnapshotMeta::read(&mut payload)?;
                 let engine = shared.machine.engine.clone();
-                let sink = crate::tasks::blocking(move || engine.import()).await;
+                let sink = work(&*shared.machine.workers, move || engine.import()).await;
                 let sink = sink.map_err(io::Error::other)?;
                 shared.machine.snapshot_receiving.store(true, Ordering::Relaxed);
                 let (node, term, index) = shared.place();
@@ -237,7 +235,7 @@ impl Connection {
                 let bytes = payload.len() as u64;
                 let incoming = self.snapshot.lock().take();
                 let mut incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
-                let (written, mut incoming) = crate::tasks::blocking(move || {
+                let (written, mut incoming) = work(&*shared.machine.workers, move || {
                     let written = incoming.sink.write_chunk(payload);
                     (written, incoming)
                 })
@@ -386,7 +384,7 @@ async fn send(answers: &mpsc::Sender<Frame>, server: &PeerServer, frame: &Frame,
     drop(answers.send(frame).await);
 }
 
-async fn write_answers(mut write: OwnedWriteHalf, mut frames: mpsc::Receiver<Frame>) {
+async fn write_answers(mut write: Outgoing, mut frames: mpsc::Receiver<Frame>) {
     let mut buffer = BytesMut::new();
     while let Some(first) = frames.recv().await {
         let mut next = Some(first);

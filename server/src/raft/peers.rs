@@ -1,9 +1,13 @@
-//! What is measured of each peer: round trip, last contact, messages. Shown in INFO.
+//! How peers are reached, and what is measured of each: round trip, last contact, messages. Shown
+//! in INFO.
 
+use crate::transport::{Tcp, Transport};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Figures of one peer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,8 +21,9 @@ pub(crate) struct PeerFigures {
 }
 
 /// Figures of all peers since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Peers {
+    pub(crate) transport: Arc<dyn Transport>,
     figures: Mutex<BTreeMap<u64, PeerFigures>>,
     snapshots_sent: AtomicU64,
     snapshot_bytes_sent: AtomicU64,
@@ -34,7 +39,28 @@ pub(crate) struct Peers {
     pub(crate) snapshot_pieces: AtomicU64,
 }
 
+impl Default for Peers {
+    fn default() -> Self {
+        Peers::new(Arc::new(Tcp))
+    }
+}
+
 impl Peers {
+    /// Peers that are reached this way.
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+        Peers {
+            transport,
+            figures: Mutex::default(),
+            snapshots_sent: AtomicU64::new(0),
+            snapshot_bytes_sent: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            appends_with_entries: AtomicU64::new(0),
+            snapshot_pieces: AtomicU64::new(0),
+        }
+    }
+
     /// A peer answered a heartbeat.
     pub(crate) fn answered(&self, peer: u64, round_trip: Duration) {
         let mut figures = self.figures.lock();

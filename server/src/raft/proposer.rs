@@ -3,7 +3,7 @@
 //! A group is bounded in bytes and operations, and only a few groups are in flight at a time. The
 //! same loop serves both ways a group can go: into this node's Raft log, or to the leader.
 
-use crate::clock::unix_ms;
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::limits::{SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT};
 use crate::raft::error::ReplicationError;
@@ -177,9 +177,14 @@ async fn run<F, Fut>(
 }
 
 /// Puts a group into this node's log; the group is finished when the entry is applied here.
-pub(crate) async fn propose(raft: Raft, settings: Arc<Settings>, group: Group) {
+pub(crate) async fn propose(
+    raft: Raft,
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    group: Group,
+) {
     let header = EntryHeader {
-        now_ms: unix_ms(),
+        now_ms: clock.unix_ms(),
         seed: random_u64(),
         databases: settings.load().databases as u16,
     };

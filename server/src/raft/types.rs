@@ -68,7 +68,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Vote = openraft::impls::Vote<LeaderId>;
     type Payload = EntryPayload<Proposal, u64, NodeAddress>;
     type Entry = openraft::alias::DefaultEntryOf<Self>;
-    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type AsyncRuntime = crate::raft::runtime::Runtime;
     type Responder<T>
         = Responder<T>
     where

@@ -26,8 +26,9 @@ pub(crate) async fn start(dir: &Path, flags: &[(&str, &str)]) -> Node {
     let identity = Arc::new(Identity::open(dir, OWN, log.id(), false).unwrap());
     identity.set_pledge(Some(Pledge { cluster_id: CLUSTER, initiator: OWN })).unwrap();
     identity.adopt_cluster(CLUSTER).unwrap();
-    let machine = Machine::open(Arc::new(MemoryEngine::new()), 0).unwrap();
-    Node::start(settings, identity, machine, log, address("127.0.0.1:1")).await.unwrap()
+    let around = Surroundings::default();
+    let machine = Machine::open(Arc::new(MemoryEngine::new()), around.workers.clone(), 0).unwrap();
+    Node::start(settings, identity, machine, log, address("127.0.0.1:1"), around).await.unwrap()
 }
 
 /// As [`start`], for a node that leads a cluster of its own.
