@@ -18,6 +18,10 @@ impl From<ReplicationError> for Reply {
             ReplicationError::Overloaded => {
                 Reply::error("TRYAGAIN Too many requests are waiting to be replicated")
             }
+            ReplicationError::NoRoom => Reply::error(
+                "MISCONF The disk is nearly full: less than 'disk-free-min' is free. The write was not \
+                 made; writes are taken again when there is room",
+            ),
             ReplicationError::TooLong => Reply::error(format!(
                 "ERR the commands together exceed {SUBMISSION_BYTES_MAX} bytes of one log entry"
             )),

@@ -129,5 +129,11 @@ pub const ORDER_WAIT: Duration = Duration::from_secs(60);
 /// Rows of flushed databases that one log entry removes.
 pub const RECLAIM_KEYS_MAX: u32 = 10_000;
 
+/// Pause between two looks at the room on the disk.
+pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Pause between two attempts of a leader without room to hand over.
+pub const DISK_HANDOVER_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Pause between two looks at what the leader's regular duties are.
 pub const DUTY_INTERVAL: Duration = Duration::from_millis(100);

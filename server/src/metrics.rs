@@ -108,6 +108,8 @@ pub struct Metrics {
     pub requests_redirected: Counter,
     /// Requests refused because too many waited.
     pub requests_overloaded: Counter,
+    /// Writes refused because the disk is nearly full.
+    pub writes_without_room: Counter,
     /// Writes whose outcome could not be told.
     pub outcomes_unknown: Counter,
     /// Read barriers asked of the cluster.
@@ -163,6 +165,7 @@ impl Default for Metrics {
             requests_held: Counter::default(),
             requests_redirected: Counter::default(),
             requests_overloaded: Counter::default(),
+            writes_without_room: Counter::default(),
             outcomes_unknown: Counter::default(),
             read_barriers: Counter::default(),
             read_barrier_reads: Counter::default(),
@@ -269,6 +272,7 @@ impl Metrics {
             &self.requests_held,
             &self.requests_redirected,
             &self.requests_overloaded,
+            &self.writes_without_room,
             &self.outcomes_unknown,
             &self.read_barriers,
             &self.read_barrier_reads,

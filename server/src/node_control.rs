@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use std::time::Duration;
 use storage::log::LogStats;
 use storage::meta::KeyCounts;
+use storage::space::Room;
 use storage::txn::EngineStats;
 
 /// A change of the members of the cluster.
@@ -75,6 +76,15 @@ pub enum OrderDone {
     Text(String),
 }
 
+/// Room on the disk, at the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// How it is judged.
+    pub room: Room,
+    /// Free bytes.
+    pub free_bytes: u64,
+}
+
 /// The node a command runs on.
 pub trait NodeControl: Send + Sync {
     /// Settings, their table and their values.
@@ -96,6 +106,8 @@ pub trait NodeControl: Send + Sync {
     fn status(&self) -> ClusterStatus;
     /// State store.
     fn engine_stats(&self) -> EngineStats;
+    /// Room on the disk of the data directory.
+    fn disk_space(&self) -> DiskSpace;
     /// Raft log.
     fn log_stats(&self) -> LogStats;
     /// Keys of each database that has any, as applied on this node.

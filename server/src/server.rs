@@ -4,7 +4,7 @@ use crate::clients::ClientRegistry;
 use crate::commands::context::ReadContext;
 use crate::config::Settings;
 use crate::metrics::Metrics;
-use crate::node_control::{NodeControl, Order, OrderDone, OrderResult};
+use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::node::Node;
 use crate::random::random_u64;
@@ -166,6 +166,11 @@ impl NodeControl for Server {
 
     fn engine_stats(&self) -> EngineStats {
         self.node.shared.machine.engine.stats()
+    }
+
+    fn disk_space(&self) -> DiskSpace {
+        let space = &self.node.shared.space;
+        DiskSpace { room: space.room(), free_bytes: space.free_bytes() }
     }
 
     fn log_stats(&self) -> LogStats {

@@ -42,6 +42,7 @@ pub use self::stored::StoredState;
 use self::view::View;
 use crate::error::StorageError;
 use crate::snapshot::{SnapshotSink, SnapshotSource};
+use crate::space::Space;
 use crate::txn::{Engine, EngineStats, ReadTxn, WriteTxn};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::*;
@@ -63,6 +64,9 @@ pub struct DiskOptions {
     pub worker_threads: usize,
     /// Called before anything becomes durable in the state.
     pub before_durable: BeforeDurable,
+    /// Asked before an overlay is moved into tables, which waits until there is room for it; None:
+    /// it is always begun.
+    pub space: Option<Arc<Space>>,
 }
 
 /// What must be on disk before the state is: the log, which then never lags behind the state with
@@ -92,6 +96,7 @@ impl DiskOptions {
             cache_bytes,
             worker_threads: 1,
             before_durable: BeforeDurable::default(),
+            space: None,
         }
     }
 

@@ -134,7 +134,7 @@ pub enum Fate {
 pub fn fate(reply: &Reply) -> Fate {
     let Reply::Error(text) = reply else { return Fate::Done };
     match text.split(' ').next() {
-        Some("MOVED" | "REDIRECT" | "CLUSTERDOWN" | "TRYAGAIN") => Fate::Refused,
+        Some("MOVED" | "REDIRECT" | "CLUSTERDOWN" | "TRYAGAIN" | "MISCONF") => Fate::Refused,
         Some("UNKNOWN") => Fate::Unknown,
         _ => panic!("a write was answered by: {text}"),
     }

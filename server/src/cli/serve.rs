@@ -8,6 +8,7 @@ use crate::node_control::Order;
 use crate::raft::NodeAddress;
 use crate::raft::applier::Machine;
 use crate::raft::bootstrap::Bootstrap;
+use crate::raft::disk_room;
 use crate::raft::duties;
 use crate::raft::identity::Identity;
 use crate::raft::node::{Leadership, Node, Shared};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use storage::disk::{BeforeDurable, DiskEngine, DiskOptions};
 use storage::log::{LogHooks, LogOptions, RaftLog, SyncPolicy};
 use storage::memory::MemoryEngine;
+use storage::space::Space;
 use storage::txn::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -111,12 +113,14 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let dir = Path::new(&values.data_dir);
     std::fs::create_dir_all(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
+    let space = Arc::new(Space::new(dir, values.disk_free_min_bytes));
+    disk_room::wait_to_start(&space).await;
     let rejoin = start_over::resume(dir)?;
     let started = Arc::new(OnceLock::new());
     let log = open_log(&values, dir, started.clone())?;
     let log_used = log.shards().into_iter().any(|shard| log.shard(shard).is_used());
     let identity = Arc::new(Identity::open(dir, fresh_node_id(), log.id(), log_used)?);
-    let engine = open_engine(&values, dir, &log)?;
+    let engine = open_engine(&values, dir, &log, space.clone())?;
     let clients = listener::bind(&values.listen, values.tcp_backlog as u32).await?;
     let (peer_host, peer_port) = values.peer_listen_address();
     let peer_listen = format!("{peer_host}:{peer_port}");
@@ -126,7 +130,8 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let workers = around.workers.clone();
     let machine = Machine::open(engine.clone(), workers, 0).map_err(io::Error::other)?;
     let (own, files) = (address.clone(), log.clone());
-    let node = Node::start(settings.clone(), identity.clone(), machine, files, own, around).await?;
+    let node =
+        Node::start(settings.clone(), identity.clone(), machine, files, space, own, around).await?;
     // Set once, here.
     drop(started.set(node.shared.clone()));
     let bootstrap = Bootstrap::new(&settings, identity.clone());
@@ -275,7 +280,12 @@ fn open_log(
     RaftLog::open(options).map_err(io::Error::other)
 }
 
-fn open_engine(values: &Values, dir: &Path, log: &RaftLog) -> io::Result<Arc<dyn Engine>> {
+fn open_engine(
+    values: &Values,
+    dir: &Path,
+    log: &RaftLog,
+    space: Arc<Space>,
+) -> io::Result<Arc<dyn Engine>> {
     match values.storage_engine {
         StorageEngine::Memory => Ok(Arc::new(MemoryEngine::new())),
         StorageEngine::Fjall => {
@@ -284,6 +294,7 @@ fn open_engine(values: &Values, dir: &Path, log: &RaftLog) -> io::Result<Arc<dyn
                 before_durable: BeforeDurable(Some(Arc::new(move || log.sync()))),
                 overlay_bytes_max: values.overlay_bytes,
                 cache_bytes: values.cache_bytes,
+                space: Some(space),
                 ..DiskOptions::new(dir.join("state"))
             };
             Ok(Arc::new(DiskEngine::open(options).map_err(io::Error::other)?))

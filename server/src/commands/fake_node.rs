@@ -7,7 +7,7 @@ use crate::commands::spec::Run;
 use crate::commands::{lookup, numbering};
 use crate::config::Settings;
 use crate::metrics::Metrics;
-use crate::node_control::{NodeControl, Order, OrderDone, OrderResult};
+use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::status::{ClusterStatus, Member, Role};
@@ -19,6 +19,7 @@ use protocol::{Reply, Request};
 use std::time::Duration;
 use storage::log::LogStats;
 use storage::meta::KeyCounts;
+use storage::space::Room;
 use storage::txn::EngineStats;
 
 /// Node 1 of a cluster of three, at 2023-11-14 22:13:20.
@@ -165,6 +166,9 @@ impl NodeControl for FakeNode {
     }
     fn engine_stats(&self) -> EngineStats {
         EngineStats { engine: "memory", overlay_bytes: 5, ..EngineStats::default() }
+    }
+    fn disk_space(&self) -> DiskSpace {
+        DiskSpace { room: Room::Enough, free_bytes: 1 << 30 }
     }
     fn log_stats(&self) -> LogStats {
         LogStats { bytes: 4096, fsync_count: 12, ..LogStats::default() }

@@ -363,6 +363,16 @@ static STATE: &[Setting] = &[
     .at_start()
     .unit("bytes"),
     row(
+        "disk-free-min",
+        "256mb",
+        memory(0, 1024 * GB, |v| &mut v.disk_free_min_bytes),
+        "Room to keep free on the disk of 'data-dir'. With less, this node takes no write that adds \
+         data and hands leadership to a node with room; with less than half, no write at all, and \
+         nothing is started. Reads go on. All of it ends by itself when there is room. More than \
+         twice 'overlay-bytes' and 'log-segment-bytes' together; 0: never look.",
+    )
+    .unit("bytes"),
+    row(
         "cache-bytes",
         "256mb",
         memory(MB, 1024 * GB, |v| &mut v.cache_bytes),

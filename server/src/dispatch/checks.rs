@@ -1,5 +1,5 @@
 //! What every request passes before it runs, in Redis's order: known, arity, authenticated, not
-//! removed, keys short enough, syntax of writes, and queued when a MULTI block is open.
+//! removed, room on the disk, keys short enough, syntax of writes, and queued when a MULTI block is open.
 
 use crate::acl_log::Denial;
 use crate::commands::acl::{self, DEFAULT_USER, Denied};
@@ -9,10 +9,13 @@ use crate::commands::{self, numbering};
 use crate::dispatch::{Checked, route};
 use crate::limits::{MULTI_BYTES_MAX, MULTI_COMMANDS_MAX};
 use crate::node_control::NodeControl;
+use crate::raft::error::ReplicationError;
+use crate::raft::node::Leadership;
 use crate::server::Server;
 use crate::session::{Queued, Session};
 use protocol::{Reply, Request};
 use std::sync::atomic::Ordering::Relaxed;
+use storage::space::Room;
 
 /// Checks a request. `Err` is its reply: an error, or `+QUEUED`.
 pub(super) fn check(
@@ -30,7 +33,8 @@ pub(super) fn check(
         .and_then(|()| authenticated(server, session, spec))
         .and_then(|()| serving(server, spec))
         .and_then(|()| in_multi(session, spec))
-        .and_then(|()| permitted(server, session, spec, &request));
+        .and_then(|()| permitted(server, session, spec, &request))
+        .and_then(|()| room(server, spec));
     if let Err(reply) = allowed {
         return Err(refuse(server, session, Some(spec), reply));
     }
@@ -239,6 +243,22 @@ fn serving(server: &Server, spec: &CommandSpec) -> Result<(), Reply> {
         true => Err(Reply::error("CLUSTERDOWN This node was removed from its cluster")),
         false => Ok(()),
     }
+}
+
+/// Where the leader's disk is nearly full, what adds to the data is refused; what removes from it
+/// may go on for a while.
+fn room(server: &Server, spec: &CommandSpec) -> Result<(), Reply> {
+    let refused = match server.node.shared.space.room() {
+        Room::Enough => return Ok(()),
+        Room::Low => spec.flags.has(Flags::DENYOOM),
+        Room::Exhausted => true,
+    };
+    let writes = matches!(spec.run, Run::Write { .. });
+    if !refused || !writes || server.node.leadership() != Leadership::Here {
+        return Ok(());
+    }
+    server.metrics.writes_without_room.increment();
+    Err(ReplicationError::NoRoom.into())
 }
 
 fn in_multi(session: &Session, spec: &'static CommandSpec) -> Result<(), Reply> {

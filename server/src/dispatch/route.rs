@@ -101,6 +101,7 @@ async fn replicate(
             | ReplicationError::NotServing(_),
         ) => {}
         Err(ReplicationError::NoLeader) => server.metrics.requests_held.add(count),
+        Err(ReplicationError::NoRoom) => server.metrics.writes_without_room.add(count),
         Err(ReplicationError::Overloaded) => server.metrics.requests_overloaded.add(count),
         Err(ReplicationError::OutcomeUnknown(_)) => server.metrics.outcomes_unknown.add(count),
     }

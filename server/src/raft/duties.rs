@@ -4,6 +4,7 @@
 use crate::limits::{DUTY_INTERVAL, RECLAIM_KEYS_MAX, VOTE_ANSWER_WAIT};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
+use crate::raft::disk_room;
 use crate::raft::frame::Kind;
 use crate::raft::node::{Leadership, Node};
 use crate::raft::types::StoredMembership;
@@ -28,6 +29,7 @@ const LONELY_AFTER: Duration = Duration::from_secs(3);
 pub(crate) fn start(node: &Node, bootstrap: &Arc<Bootstrap>, stop: &CancellationToken) {
     run_until(stop, expiry(node.clone()));
     run_until(stop, log_space(node.clone()));
+    run_until(stop, disk_room::watch(node.clone()));
     run_until(stop, watch_leadership(node.clone()));
     run_until(stop, loneliness(node.clone(), bootstrap.clone()));
     run_until(stop, membership_changes(node.clone()));

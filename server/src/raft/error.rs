@@ -12,6 +12,9 @@ pub(crate) enum ReplicationError {
     /// Not proposed: a queue is full.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// Not proposed: the disk of the node that leads is nearly full.
+    #[error("the disk is nearly full")]
+    NoRoom,
     /// Not proposed: it would not fit a log entry.
     #[error("too long to be replicated")]
     TooLong,

@@ -49,6 +49,8 @@ pub(crate) enum ForwardAnswer {
     NotLeader,
     /// Not proposed: too much is waiting.
     Overloaded,
+    /// Not proposed: the leader's disk is nearly full.
+    NoRoom,
     /// Proposed; the outcome is unknown.
     Unknown(String),
 }
@@ -60,6 +62,7 @@ impl ForwardAnswer {
             Ok((index, replies)) => ForwardAnswer::Done(index, replies),
             Err(ReplicationError::OutcomeUnknown(why)) => ForwardAnswer::Unknown(why),
             Err(ReplicationError::Overloaded) => ForwardAnswer::Overloaded,
+            Err(ReplicationError::NoRoom) => ForwardAnswer::NoRoom,
             Err(
                 ReplicationError::NotLeader
                 | ReplicationError::NoLeader
@@ -80,6 +83,7 @@ impl ForwardAnswer {
             )),
             ForwardAnswer::NotLeader => Err(ReplicationError::NotLeader),
             ForwardAnswer::Overloaded => Err(ReplicationError::Overloaded),
+            ForwardAnswer::NoRoom => Err(ReplicationError::NoRoom),
             ForwardAnswer::Unknown(why) => Err(ReplicationError::OutcomeUnknown(why)),
         }
     }
@@ -99,6 +103,7 @@ impl Wire for ForwardAnswer {
                 3u8.put(out);
                 why.put(out);
             }
+            ForwardAnswer::NoRoom => 4u8.put(out),
         }
     }
 
@@ -111,6 +116,7 @@ impl Wire for ForwardAnswer {
             1 => ForwardAnswer::NotLeader,
             2 => ForwardAnswer::Overloaded,
             3 => ForwardAnswer::Unknown(String::read(from)?),
+            4 => ForwardAnswer::NoRoom,
             _ => return Err(CodecError("an unknown answer")),
         })
     }

@@ -70,6 +70,8 @@ pub(crate) enum Kind {
     Membership = 18,
     /// A member asks a node that leads a cluster of its own, without data, to join.
     StartOver = 19,
+    /// A leader that has little room on its disk asks a voter how much it has.
+    Room = 20,
     /// An answer.
     Answer = 32,
     /// An answer that refuses; the payload is the reason.
@@ -79,7 +81,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         use Kind::*;
-        const ALL: [Kind; 21] = [
+        const ALL: [Kind; 22] = [
             AppendStream,
             Append,
             Vote,
@@ -99,6 +101,7 @@ impl Kind {
             Removed,
             Membership,
             StartOver,
+            Room,
             Answer,
             Refusal,
         ];

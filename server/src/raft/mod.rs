@@ -6,13 +6,14 @@
 //! its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
 //! ties them together; `identity`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
-//! member; `duties` is what a node does regularly; `view` shows it all as a status.
+//! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk; `view` shows it all as a status.
 
 mod append_stream;
 pub(crate) mod applier;
 mod barrier;
 pub(crate) mod bootstrap;
 pub(crate) mod codec;
+pub(crate) mod disk_room;
 pub(crate) mod duties;
 pub(crate) mod error;
 mod forward;

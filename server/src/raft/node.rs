@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::log::{RaftLog, ShardLog};
+use storage::space::{Room, Space};
 use tokio::time::Instant;
 
 /// Who leads, as far as this node knows.
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) log_files: RaftLog,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Room on the disk of the data directory.
+    pub(crate) space: Arc<Space>,
     pub(crate) address: NodeAddress,
     pub(crate) counters: NodeCounters,
     pub(crate) figures: Arc<GroupFigures>,
@@ -98,6 +101,7 @@ impl Node {
         identity: Arc<Identity>,
         machine: Arc<Machine>,
         log_files: RaftLog,
+        space: Arc<Space>,
         address: NodeAddress,
         surroundings: Surroundings,
     ) -> io::Result<Self> {
@@ -125,6 +129,7 @@ impl Node {
             log_files,
             peers,
             clock: surroundings.clock,
+            space,
             address,
             counters: NodeCounters::default(),
             figures: figures.clone(),
@@ -178,6 +183,7 @@ impl Node {
         let deadline = self.hold_deadline();
         loop {
             let outcome = match self.wait_for_leader(deadline).await {
+                Leadership::Here if self.is_exhausted() => Err(ReplicationError::NoRoom),
                 Leadership::Here => self.local.submit(operations.clone(), count).await,
                 Leadership::At(..) => self.remote.submit(operations.clone(), count).await,
                 Leadership::Unknown => return Err(ReplicationError::NoLeader),
@@ -196,6 +202,7 @@ impl Node {
     /// Replicates operations if this node leads, without holding them.
     pub(crate) async fn write_here(&self, operations: Bytes, count: u32) -> Outcome {
         match self.shared.leadership() {
+            Leadership::Here if self.is_exhausted() => Err(ReplicationError::NoRoom),
             Leadership::Here => self.local.submit(operations, count).await,
             Leadership::At(..) | Leadership::Unknown => Err(ReplicationError::NotLeader),
         }
@@ -233,6 +240,11 @@ impl Node {
         wait: Duration,
     ) -> Result<(), ReplicationError> {
         self.shared.wait_applied(log_index, wait).await
+    }
+
+    /// Whether the log takes no entries of clients and duties, for want of room on the disk.
+    fn is_exhausted(&self) -> bool {
+        self.shared.space.room() == Room::Exhausted
     }
 
     fn hold_deadline(&self) -> Instant {

@@ -9,6 +9,7 @@ use crate::raft::append_stream::{AppendStream, Ending};
 use crate::raft::applier::{SnapshotData, store_index};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
+use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
 use crate::raft::frame::{Frame, FrameCodec, Kind};
 use crate::raft::node::Node;
@@ -23,6 +24,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::snapshot::SnapshotSink;
+use storage::space::Room;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -197,7 +199,12 @@ impl Connection {
             Err(error) => return self.answer(&frame, Err(error.to_string())).await,
         };
         if !request.entries.is_empty() {
-            let peers = &self.server.node.shared.peers;
+            let shared = &self.server.node.shared;
+            if shared.space.room() == Room::Exhausted {
+                // The others go on without this node, which catches up when it has room.
+                return self.answer(&frame, Err(NO_ROOM.to_owned())).await;
+            }
+            let peers = &shared.peers;
             peers.appends_with_entries.fetch_add(1, Ordering::Relaxed);
         }
         if self.appends.as_ref().is_none_or(AppendStream::has_ended) {
@@ -217,6 +224,9 @@ impl Connection {
         let shared = &self.server.node.shared;
         match kind {
             Kind::SnapshotBegin => {
+                if shared.space.room() != Room::Enough {
+                    return Err(io::Error::other(NO_ROOM));
+                }
                 let mut payload = payload;
                 let vote = Vote::read(&mut payload)?;
                 let meta = SnapshotMeta::read(&mut payload)?;
@@ -301,10 +311,15 @@ impl PeerServer {
                     return Err("unreadable operations".to_owned());
                 }
                 // A follower of a newer version must not get the older nodes stopped.
-                crate::state_machine::check_operations(&request.operations).map_err(text)?;
-                let outcome = self.node.write_here(request.operations, request.count).await;
+                let may_grow =
+                    crate::state_machine::check_operations(&request.operations).map_err(text)?;
+                let outcome = match self.node.shared.space.room() {
+                    Room::Low | Room::Exhausted if may_grow => Err(ReplicationError::NoRoom),
+                    _ => self.node.write_here(request.operations, request.count).await,
+                };
                 Ok(ForwardAnswer::from_outcome(outcome).to_bytes())
             }
+            Kind::Room => Ok((self.node.shared.space.room() as u8).to_bytes()),
             Kind::ReadIndex => Ok(self.node.read_index_for_peer().await.map_err(text)?.to_bytes()),
             Kind::Order => self.node.order_from_peer(payload).await.map_err(text),
             Kind::Identify
@@ -333,6 +348,9 @@ fn text(error: impl ToString) -> Refusal {
 fn head_of(frame: Frame) -> Frame {
     Frame { payload: Bytes::new(), ..frame }
 }
+
+/// Why entries and snapshots are refused on a full disk.
+const NO_ROOM: &str = "the disk is nearly full";
 
 /// Why requests behind a conflict are refused: nobody looked at them.
 const AFTER_CONFLICT: &str = "an append before it in the stream was in conflict";

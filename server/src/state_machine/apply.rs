@@ -3,7 +3,7 @@
 use crate::commands;
 use crate::commands::context::{ReadContext, SeededRandom, WriteContext, user_key};
 use crate::commands::error::{Failure, Outcome};
-use crate::commands::spec::{CommandSpec, Run};
+use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::session::Watched;
 use crate::state_machine::entry::{Entry, EntryHeader, Operation};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -110,27 +110,29 @@ pub fn apply(
     Ok((applied, now_ms))
 }
 
-/// Whether this version can apply encoded operations that came from another node.
-pub fn check_operations(operations: &Bytes) -> Result<(), StorageError> {
+/// Whether this version can apply encoded operations that came from another node, and then whether
+/// any of them may add to the data.
+pub fn check_operations(operations: &Bytes) -> Result<bool, StorageError> {
     let count = Entry::count_operations(operations).unwrap_or(0);
     let header = EntryHeader { now_ms: 0, seed: 0, databases: 0 };
     let parts = std::iter::once(&operations[..]);
     let entry = Entry::assemble(header, count, parts, operations.len());
     let entry = Entry::decode(&entry).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    let mut may_grow = false;
     for operation in &entry.operations {
         match operation {
             Operation::Command { request, .. } => {
-                find(request)?;
+                may_grow |= find(request)?.flags.has(Flags::DENYOOM);
             }
             Operation::Multi { commands, .. } => {
                 for (_, request) in commands {
-                    find(request)?;
+                    may_grow |= find(request)?.flags.has(Flags::DENYOOM);
                 }
             }
             Operation::TimeMark { .. } | Operation::Reclaim { .. } => {}
         }
     }
-    Ok(())
+    Ok(may_grow)
 }
 
 /// The command that an entry names: one on data.

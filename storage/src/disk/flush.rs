@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How often the reaper looks whether the last reader of something is gone.
 const REAPER_POLL: Duration = Duration::from_millis(20);
+/// How often the disk is asked whether it has room again.
+const SPACE_POLL: Duration = Duration::from_millis(100);
 
 /// Loads one sealed overlay after the other, until the engine stops or fails.
 pub(super) fn run_flusher(shared: &Shared) {
@@ -52,6 +54,7 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
     let generation = &version.tables.generation;
     let wanted = || !generation.is_replaced() && !shared.progress.lock().stopping;
     shared.reached(Step::FlushStarts)?;
+    wait_for_space(shared, sealed.bytes(), &wanted);
     shared.options.before_durable.call()?;
     generation.check_workers()?;
     generation.wait_for_level_0(&wanted)?;
@@ -59,6 +62,15 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
     let is_loaded = generation.load(changes, Some(sealed.last()), &wanted)?;
     shared.reached(Step::FlushLoaded)?;
     Ok(is_loaded)
+}
+
+/// Waits until the disk has room for a load of `bytes`, or until it is not `wanted` any more. A load
+/// that ran out of room would be the engine's end.
+fn wait_for_space(shared: &Shared, bytes: u64, wanted: &dyn Fn() -> bool) {
+    let Some(space) = &shared.options.space else { return };
+    while !space.has_for(bytes) && wanted() {
+        std::thread::sleep(SPACE_POLL);
+    }
 }
 
 /// Makes the tables take the place of the overlay, unless a new generation took over meanwhile.

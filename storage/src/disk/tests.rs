@@ -25,6 +25,7 @@ fn small(dir: &Path) -> DiskOptions {
         cache_bytes: 1 << 20,
         worker_threads: 1,
         before_durable: crate::disk::BeforeDurable::default(),
+        space: None,
     }
 }
 

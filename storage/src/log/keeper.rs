@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -18,6 +19,8 @@ use super::names;
 
 /// Retired segments kept for reuse.
 const SPARES_MAX: usize = 2;
+/// Pause between two attempts to prepare a segment on a full disk.
+const FULL_POLL: Duration = Duration::from_millis(200);
 /// Bytes written per call while filling a new segment with zeros.
 const FILL_BYTES: usize = 1 << 20;
 /// Bytes filled between two syncs, so that the log's own syncs never wait for a whole segment.
@@ -44,6 +47,8 @@ struct State {
     spares: Vec<u64>,
     /// Number for the next spare's name.
     next_number: u64,
+    /// The log is being closed: a full disk is not waited for any more.
+    closing: bool,
     stop: bool,
 }
 
@@ -75,8 +80,9 @@ impl Keeper {
         }
     }
 
-    /// The file for this segment, waiting until it is prepared. A failure in the background, a
-    /// full disk for example, is tried once more before it counts.
+    /// The file for this segment, waiting until it is prepared. A failure in the background is tried
+    /// once more before it counts; while the disk is full it is tried until there is room, because
+    /// nothing is half done then.
     pub(super) fn take(&self, seq: u32) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         let mut attempts = 0;
@@ -86,6 +92,9 @@ impl Keeper {
             }
             match state.prepared.take() {
                 Some((prepared, Ok(file))) if prepared == seq => return Ok(file),
+                Some((_, Err(error))) if is_full(&error) && !state.closing => {
+                    let _ = self.changed.wait_for(&mut state, FULL_POLL);
+                }
                 Some((_, Err(error))) if attempts > 0 => return Err(error),
                 _ => {}
             }
@@ -110,6 +119,12 @@ impl Keeper {
     /// Hands over a segment that no record needs any more. `reusable`: it has the usual length.
     pub(super) fn retire(&self, seq: u32, reusable: bool) {
         self.state.lock().retired.push_back((seq, reusable));
+        self.changed.notify_all();
+    }
+
+    /// Ends a wait for room on a full disk: the log is being closed.
+    pub(super) fn close(&self) {
+        self.state.lock().closing = true;
         self.changed.notify_all();
     }
 
@@ -188,6 +203,11 @@ impl Keeper {
     }
 }
 
+/// Whether an error says that there is no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Creates a file of zeros that begins with `start`, and gives it its name once it is durable.
 pub(super) fn create_filled(
     disk: &dyn Disk,
@@ -197,7 +217,12 @@ pub(super) fn create_filled(
     start: &[u8],
 ) -> io::Result<Arc<dyn DiskFile>> {
     let file = disk.create(unfinished)?;
-    fill(&*file, bytes)?;
+    if let Err(error) = fill(&*file, bytes) {
+        drop(file);
+        // It holds room that a full disk needs; opening the log removes it, too.
+        let _ = disk.remove(unfinished);
+        return Err(error);
+    }
     if !start.is_empty() {
         file.write_all_at(start, 0)?;
         file.sync_data()?;

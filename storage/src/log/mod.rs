@@ -254,6 +254,7 @@ impl fmt::Debug for RaftLog {
 impl Inner {
     fn close(&self) {
         self.shared.stop();
+        self.keeper.close();
         let threads = std::mem::take(&mut *self.threads.lock());
         // The keeper goes first in the list and has to go last: the writer may wait for it.
         for thread in threads.into_iter().rev() {

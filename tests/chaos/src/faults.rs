@@ -341,7 +341,7 @@ impl Arena {
         }
         self.world.revive(at);
         self.count("DiskFull: node ended", u64::from(ended));
-        u64::from(is_full && (ended || output.contains("No space left")))
+        u64::from(is_full && (ended || output.contains("the disk is nearly full")))
     }
 
     /// Damages a file of a stopped node, and starts it. It must refuse, or serve what is right; a

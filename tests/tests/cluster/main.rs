@@ -27,6 +27,7 @@
 //! | T18 | forwarding leaks | `requests::forwarded_load_starts_no_elections` (memory is looked at) |
 //! | T19 | dropped, doubled, reordered messages | `fault` pauses and kills; a simulated network is not here |
 
+mod disk_room;
 mod durability;
 mod membership;
 mod reads;

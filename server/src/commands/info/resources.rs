@@ -5,6 +5,7 @@ use super::{Sources, process};
 use crate::clients::Client;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use storage::space::Room;
 
 pub(super) fn clients(from: &Sources<'_>, section: &mut Section) {
     let clients = from.node.clients().list();
@@ -55,7 +56,8 @@ pub(super) fn memory(from: &Sources<'_>, section: &mut Section) {
 }
 
 /// The log is Redis's append-only file, the tables are its snapshot. A failed write or fsync ends
-/// the process, so that the last ones of a process that answers were good.
+/// the process, so that the last ones of a process that answers were good; `err` says that writes are
+/// refused because the disk is nearly full.
 pub(super) fn persistence(from: &Sources<'_>, section: &mut Section) {
     let (engine, log) = (from.node.engine_stats(), from.node.log_stats());
     let status = &from.status;
@@ -69,10 +71,15 @@ pub(super) fn persistence(from: &Sources<'_>, section: &mut Section) {
     section.add("rdb_last_bgsave_status", "ok");
     section.add("rdb_saves", status.snapshots_created);
     section.add_flag("aof_enabled", true);
-    section.add("aof_last_write_status", "ok");
+    let writable = from.node.disk_space().room == Room::Enough;
+    section.add("aof_last_write_status", if writable { "ok" } else { "err" });
     section.add("aof_current_size", log.bytes);
     section.add("aof_pending_bio_fsync", log.queued);
     section.add("appendfsync", from.node.settings().load().appendfsync.name());
+    let disk = from.node.disk_space();
+    section.add("disk_room", disk.room.name());
+    section.add("disk_free_bytes", disk.free_bytes);
+    section.add("disk_free_min", from.node.settings().load().disk_free_min_bytes);
     section.add("storage_engine", engine.engine);
     section.add("storage_disk_bytes", engine.disk_bytes);
     section.add("storage_overlay_rows", engine.overlay_rows);

@@ -28,6 +28,7 @@ pub(super) fn stats(from: &Sources<'_>, section: &mut Section) {
         ("requests_held", &metrics.requests_held),
         ("requests_redirected", &metrics.requests_redirected),
         ("requests_overloaded", &metrics.requests_overloaded),
+        ("writes_without_room", &metrics.writes_without_room),
         ("outcomes_unknown", &metrics.outcomes_unknown),
     ];
     for (name, counter) in counters {

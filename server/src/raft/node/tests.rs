@@ -28,7 +28,9 @@ pub(crate) async fn start(dir: &Path, flags: &[(&str, &str)]) -> Node {
     identity.adopt_cluster(CLUSTER).unwrap();
     let around = Surroundings::default();
     let machine = Machine::open(Arc::new(MemoryEngine::new()), around.workers.clone(), 0).unwrap();
-    Node::start(settings, identity, machine, log, address("127.0.0.1:1"), around).await.unwrap()
+    let space = Arc::new(Space::new(dir, 0));
+    let own = address("127.0.0.1:1");
+    Node::start(settings, identity, machine, log, space, own, around).await.unwrap()
 }
 
 /// As [`start`], for a node that leads a cluster of its own.

@@ -147,3 +147,21 @@ fn level_0_stays_short_however_fast_loads_come() {
     assert_eq!(engine.flush().unwrap(), 40);
     check_twins(&*engine.read());
 }
+
+#[test]
+fn an_overlay_waits_for_room_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    // No disk has that much.
+    let space = Arc::new(Space::new(dir.path(), u64::MAX));
+    let options = DiskOptions { space: Some(space.clone()), ..small(dir.path()) };
+    let engine = DiskEngine::open(options).unwrap();
+    let mut log_index = 0;
+    while engine.has_room() {
+        log_index += 1;
+        put(&engine, log_index, &format!("key {log_index}"), &"v".repeat(100));
+    }
+    assert_eq!((engine.durable_index(), engine.stats().flushes), (0, 0));
+    space.set_min_bytes(1);
+    engine.wait_for_room().unwrap();
+    assert_eq!(engine.flush().unwrap(), log_index);
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::log::LogHooks;
@@ -43,8 +44,17 @@ fn after_the_first_failure_nothing_is_acknowledged_and_nothing_retried() {
     }
 }
 
+/// Waits until a segment could not be created again and again.
+fn wait_for_refusals(disk: &MemoryDisk) {
+    let (before, begun) = (disk.refused(), Instant::now());
+    while disk.refused() < before + 3 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody asks for a segment");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
-fn a_full_disk_fails_the_log_only_when_the_segment_is_needed() {
+fn a_log_on_a_full_disk_waits_for_room_and_goes_on() {
     let disk = MemoryDisk::default();
     let log = open(&disk).unwrap();
     let shard = log.shard(0);
@@ -52,16 +62,36 @@ fn a_full_disk_fails_the_log_only_when_the_segment_is_needed() {
     for index in 0..30 {
         append(&shard, entries(1, index..=index)).unwrap();
     }
+    let writer = {
+        let shard = shard.clone();
+        std::thread::spawn(move || {
+            (30..400).try_for_each(|index| append(&shard, entries(1, index..=index)))
+        })
+    };
+    wait_for_refusals(&disk);
     assert!(log.failure().is_none());
     disk.refuse_create(None);
-    append(&shard, entries(1, 30..=150)).unwrap();
-    disk.refuse_create(Some("spare"));
-    let failed = (151..400).find_map(|index| append(&shard, entries(1, index..=index)).err());
-    assert_eq!(failed.unwrap().kind(), io::ErrorKind::StorageFull);
+    writer.join().unwrap().unwrap();
     drop((log, shard));
-    disk.refuse_create(None);
     let log = open(&disk).unwrap();
-    assert!(log.shard(0).state().1.unwrap().index >= 150);
+    assert_eq!(log.shard(0).state().1.unwrap().index, 399);
+}
+
+#[test]
+fn a_log_that_waits_for_room_can_be_closed() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk).unwrap();
+    let shard = log.shard(0);
+    disk.refuse_create(Some("spare"));
+    let writer = std::thread::spawn(move || {
+        (0..).find_map(|index| append(&shard, entries(1, index..=index)).err()).unwrap()
+    });
+    wait_for_refusals(&disk);
+    drop(log.close());
+    assert_eq!(writer.join().unwrap().kind(), io::ErrorKind::StorageFull);
+    disk.refuse_create(None);
+    drop(log);
+    let log = open(&disk).unwrap();
     append(&log.shard(0), vec![]).unwrap();
 }
 

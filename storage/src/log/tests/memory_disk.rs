@@ -95,6 +95,8 @@ struct State {
     fail_after: Option<usize>,
     /// Names containing this cannot be created.
     refuse_create: Option<String>,
+    /// How often that happened.
+    refused: usize,
 }
 
 #[derive(Clone, Default)]
@@ -128,6 +130,10 @@ impl MemoryDisk {
 
     pub(super) fn refuse_create(&self, part: Option<&str>) {
         self.state.lock().refuse_create = part.map(str::to_owned);
+    }
+
+    pub(super) fn refused(&self) -> usize {
+        self.state.lock().refused
     }
 
     fn act(&self, event: Event) -> io::Result<()> {
@@ -178,6 +184,7 @@ impl Disk for MemoryDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         if state.refuse_create.as_ref().is_some_and(|part| name.contains(part)) {
+            state.refused += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = state.content.files.len();
