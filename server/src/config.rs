@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use storage::mutants::is_for_mutants;
 use tokio::sync::watch;
 
 /// What the environment variables of settings start with.
@@ -61,7 +62,8 @@ impl Settings {
             let pairs = read_file(path)?;
             given.extend(pairs.into_iter().map(|(name, value)| (Source::File, name, value)));
         }
-        for (name, value) in environment {
+        let environment = environment.into_iter();
+        for (name, value) in environment.filter(|(name, _)| !is_for_mutants(name)) {
             if let Some(name) = name.strip_prefix(ENVIRONMENT_PREFIX) {
                 let name = name.to_ascii_lowercase().replace('_', "-");
                 given.push((Source::Environment, name, value));

@@ -22,6 +22,7 @@ use storage::StorageError;
 use storage::keyspace::Reader;
 use storage::log::LogStats;
 use storage::meta::{KeyCounts, KeyspaceMap};
+use storage::mutants::{self, Mutant};
 use storage::txn::{EngineStats, ReadTxn};
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +52,11 @@ pub(crate) struct View {
 impl View {
     /// A reader of this version.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        let reader = Reader::new(&*self.txn, self.shard, self.state.now_ms);
+        let now_ms = match mutants::on(Mutant::LocalExpiry) {
+            true => crate::clock::unix_ms(),
+            false => self.state.now_ms,
+        };
+        let reader = Reader::new(&*self.txn, self.shard, now_ms);
         match self.keyspaces.0 <= self.txn.log_index() {
             true => reader.with_keyspaces(&self.keyspaces.1),
             false => reader,

@@ -3,8 +3,9 @@
 //! This package knows no RESP, no Raft library and no async runtime. From below:
 //! [`txn`] is the door to data and the contract of an [`txn::Engine`]; [`memory`] is the model and
 //! [`disk`] the LSM engine behind it; [`key`], [`value`] and [`meta`] are the layout; [`keyspace`]
-//! is what commands use; [`snapshot`] carries a whole state; [`log`] is the durable Raft log; [`space`] is room on the disk;
-//! [`verify`] checks the state of a stopped node.
+//! is what commands use; [`snapshot`] carries a whole state; [`log`] is the durable Raft log;
+//! [`space`] is room on the disk; [`verify`] checks the state of a stopped node; [`mutants`] is for
+//! tests alone.
 
 pub mod disk;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod memory;
 mod merge;
 pub mod meta;
+pub mod mutants;
 pub mod snapshot;
 pub mod space;
 pub mod txn;

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use storage::mutants;
 
 /// Names a `kvorum` binary to test instead of the one built from this checkout.
 pub const BINARY_VARIABLE: &str = "KVORUM_BINARY";
@@ -108,7 +109,7 @@ impl Node {
             .stderr(output);
         // What is set for the tests is not meant for the node, which reads such names as settings.
         for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("KVORUM_") {
+            if name.to_string_lossy().starts_with("KVORUM_") && name != mutants::VARIABLE {
                 command.env_remove(name);
             }
         }

@@ -14,6 +14,7 @@ use kvorum_tests::differential::{self, Options};
 use kvorum_tests::golden::script::Script;
 use kvorum_tests::golden::{self, Mode, Target, script_paths, scripts_dir};
 use kvorum_tests::redis_server::{BINARY_VARIABLE, start_redis_server};
+use storage::mutants;
 
 #[test]
 fn golden_scripts_match_redis_server() {
@@ -82,6 +83,15 @@ fn check_scripts(cluster: &mut Cluster, at: usize, wanted: impl Fn(&Script) -> b
     let summary = golden::run_all(addr, Mode::Check(Target::Kvorum), &filter, wanted);
     eprintln!("{summary}");
     assert!(summary.failed.is_empty(), "scripts and Kvorum differ, see above");
+}
+
+#[test]
+fn a_server_has_no_known_bugs_to_turn_on() {
+    let mut cluster = Cluster::prepare(1, &[]);
+    let node = &mut cluster.nodes[0];
+    node.env.push((mutants::VARIABLE.to_owned(), "no-fsync".to_owned()));
+    let (status, output) = node.run_to_its_end();
+    assert!(!status.success() && output.contains("mutant"), "{status}: {output}");
 }
 
 #[test]

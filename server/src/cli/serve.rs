@@ -27,6 +27,7 @@ use std::time::Duration;
 use storage::disk::{BeforeDurable, DiskEngine, DiskOptions};
 use storage::log::{LogHooks, LogOptions, RaftLog, SyncPolicy};
 use storage::memory::MemoryEngine;
+use storage::mutants::{self, Mutant};
 use storage::space::Space;
 use storage::txn::Engine;
 use tokio::signal::unix::{SignalKind, signal};
@@ -119,7 +120,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let started = Arc::new(OnceLock::new());
     let log = open_log(&values, dir, started.clone())?;
     let log_used = log.shards().into_iter().any(|shard| log.shard(shard).is_used());
-    let identity = Arc::new(Identity::open(dir, fresh_node_id(), log.id(), log_used)?);
+    let identity = Arc::new(Identity::open(dir, fresh_node_id(&values), log.id(), log_used)?);
     let engine = open_engine(&values, dir, &log, space.clone())?;
     let clients = listener::bind(&values.listen, values.tcp_backlog as u32).await?;
     let (peer_host, peer_port) = values.peer_listen_address();
@@ -304,7 +305,10 @@ fn open_engine(
 
 /// A short id for a new node: people type it. The chance that a cluster's nodes share one is
 /// checked when a node joins.
-fn fresh_node_id() -> u64 {
+fn fresh_node_id(values: &Values) -> u64 {
+    if mutants::on(Mutant::WipedRejoin) {
+        return u64::from(crc32c::crc32c(values.listen.as_bytes()));
+    }
     (random_u64() >> 33).max(1)
 }
 

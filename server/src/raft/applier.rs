@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::StorageError;
 use storage::meta::{self, KeyspaceMap};
+use storage::mutants::{self, Mutant};
 use storage::snapshot::{SnapshotSink, SnapshotSource};
 use storage::txn::{Engine, ReadTxn};
 use tokio::sync::{Notify, watch};
@@ -137,7 +138,9 @@ impl Machine {
                 *self.membership.lock() = stored;
             }
         }
-        state.store(&mut *txn, self.shard);
+        if !mutants::on(Mutant::ReplayedTwice) {
+            state.store(&mut *txn, self.shard);
+        }
         if outcome.databases_changed {
             // Before the commit: a reader of the version before finds the map too new, and reads rows.
             let map = KeyspaceMap::load(&*txn, self.shard)?;
@@ -195,7 +198,10 @@ impl Machine {
     /// A view of the state now, as a snapshot.
     fn view(&self) -> Result<Snapshot, StorageError> {
         let source = self.engine.export()?;
-        let (state, last_membership) = load(source.view(), self.shard)?;
+        let (state, mut last_membership) = load(source.view(), self.shard)?;
+        if mutants::on(Mutant::SnapshotWithoutMembership) {
+            last_membership = StoredMembership::default();
+        }
         let last_log_id = last_log_id(&state);
         let meta = SnapshotMeta { last_log_id, last_membership };
         Ok(Snapshot { meta, snapshot: SnapshotData::Sending(source) })

@@ -19,6 +19,7 @@ use storage::StorageError;
 use storage::keyspace::Reader;
 use storage::log::LogPosition;
 use storage::meta;
+use storage::mutants::{self, Mutant};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +88,7 @@ fn look(node: &Node) -> Result<(Option<u64>, bool), StorageError> {
     machine.next_deadline_ms.store(u64::MAX, Ordering::Release);
     let txn = machine.engine.read();
     let reader = Reader::new(&*txn, machine.shard, 0);
-    let deadline_ms = reader.next_deadline()?;
+    let deadline_ms = reader.next_deadline()?.filter(|_| !mutants::on(Mutant::DeadlinesForgotten));
     machine.next_deadline_ms.fetch_min(deadline_ms.unwrap_or(u64::MAX), Ordering::AcqRel);
     Ok((deadline_ms, meta::first_dropped(&*txn, machine.shard)?.is_some()))
 }

@@ -23,6 +23,7 @@ use openraft::OptionalSend;
 use openraft::errors::{NetworkError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use std::sync::Arc;
+use storage::mutants::{self, Mutant};
 use tokio::time::Instant;
 
 /// Makes the network client of each peer.
@@ -150,10 +151,14 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             let answers = input.map(move |request| {
                 // Sent here, in order; only the wait for the answer is deferred.
                 let (sent_at, is_heartbeat) = (Instant::now(), request.entries.is_empty());
+                let last = request.entries.last().map(|entry| entry.log_id);
                 let started = connection.start(Kind::AppendStream, request.to_bytes());
                 let peers = peers.clone();
                 let connection = connection.clone();
                 async move {
+                    if mutants::on(Mutant::AckBeforeQuorum) && last.is_some() {
+                        return Ok(Ok(last));
+                    }
                     let answer = match started {
                         Ok(receiver) => connection.wait(receiver, APPEND_ANSWER_WAIT).await,
                         Err(error) => Err(error),

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::log::{RaftLog, ShardLog};
+use storage::mutants::{self, Mutant};
 use storage::space::{Room, Space};
 use tokio::time::Instant;
 
@@ -210,6 +211,9 @@ impl Node {
 
     /// Waits until this node's applied state covers every write acknowledged before the call.
     pub(crate) async fn read_barrier(&self) -> Result<u64, ReplicationError> {
+        if mutants::on(Mutant::ReadsWithoutBarrier) {
+            return Ok(self.shared.machine.applied().log_index);
+        }
         let deadline = self.hold_deadline();
         loop {
             let passed = self.barrier.wait().await;
@@ -321,6 +325,9 @@ impl Shared {
 async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
     shared.counters.read_rounds.fetch_add(1, Ordering::Relaxed);
     match shared.leadership() {
+        Leadership::Here if mutants::on(Mutant::UnconfirmedLeader) => {
+            Ok(shared.machine.applied().log_index)
+        }
         Leadership::Here => {
             // Bounded, because Raft itself waits without end for the entry to be applied, and a
             // leader that was cut off from the others before it committed one never applies it.
@@ -337,7 +344,9 @@ async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
             let answer = link.call(Kind::ReadIndex, Bytes::new(), wait).await;
             let answer = answer.map_err(|_| ReplicationError::NotLeader)?;
             let index = u64::from_bytes(answer).map_err(|_| ReplicationError::NotLeader)?;
-            shared.wait_applied(index, wait).await?;
+            if !mutants::on(Mutant::ReadsBeforeApply) {
+                shared.wait_applied(index, wait).await?;
+            }
             Ok(index)
         }
         Leadership::Unknown => Err(ReplicationError::NoLeader),
@@ -349,7 +358,7 @@ async fn forward(shared: Arc<Shared>, group: Group) {
     let count = u64::from(group.count);
     shared.counters.forwarded.fetch_add(count, Ordering::Relaxed);
     shared.counters.forwarding.fetch_add(count, Ordering::Relaxed);
-    let outcome = match shared.leadership() {
+    let mut outcome = match shared.leadership() {
         Leadership::At(id, address) => {
             let request = ForwardRequest::gather(&group);
             let link = shared.link(id, &address);
@@ -361,6 +370,7 @@ async fn forward(shared: Arc<Shared>, group: Group) {
                 Err(CallError::NotSent(_) | CallError::Refused(_)) => {
                     Err(ReplicationError::NotLeader)
                 }
+                Err(_) if mutants::on(Mutant::ForwardedTwice) => Err(ReplicationError::NotLeader),
                 Err(error @ CallError::Lost(_)) => {
                     Err(ReplicationError::OutcomeUnknown(error.to_string()))
                 }
@@ -369,6 +379,11 @@ async fn forward(shared: Arc<Shared>, group: Group) {
         Leadership::Here | Leadership::Unknown => Err(ReplicationError::NotLeader),
     };
     shared.counters.forwarding.fetch_sub(count, Ordering::Relaxed);
+    if mutants::on(Mutant::SwappedReplies)
+        && let Ok((_, replies)) = &mut outcome
+    {
+        replies.reverse();
+    }
     if outcome.is_err() {
         shared.counters.forwarded_failed.fetch_add(count, Ordering::Relaxed);
     }

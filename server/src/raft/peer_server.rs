@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use storage::mutants::{self, Mutant};
 use storage::snapshot::SnapshotSink;
 use storage::space::Room;
 use tokio::io::AsyncWriteExt;
@@ -194,10 +195,14 @@ impl Connection {
     async fn append(&mut self, frame: Frame) {
         let counters = &self.server.node.shared.counters;
         counters.append_requests.fetch_add(1, Ordering::Relaxed);
-        let request = match AppendRequest::from_bytes(frame.payload.clone()) {
+        let mut request = match AppendRequest::from_bytes(frame.payload.clone()) {
             Ok(request) => request,
             Err(error) => return self.answer(&frame, Err(error.to_string())).await,
         };
+        if mutants::on(Mutant::ApplyBeforeCommit) {
+            let last = request.entries.last().map(|entry| entry.log_id);
+            request.leader_commit = last.max(request.leader_commit);
+        }
         if !request.entries.is_empty() {
             let shared = &self.server.node.shared;
             if shared.space.room() == Room::Exhausted {

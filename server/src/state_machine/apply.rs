@@ -11,6 +11,7 @@ use protocol::{Reply, Request};
 use storage::StorageError;
 use storage::keyspace::Writer;
 use storage::meta;
+use storage::mutants::{self, Mutant};
 use storage::txn::{ReadTxn, WriteTxn};
 
 /// What was applied last: stored in the same batch as its effects.
@@ -75,6 +76,7 @@ pub fn apply(
     keep_replies: bool,
 ) -> Result<(Applied, u64), StorageError> {
     let entry = Entry::decode(buffer).map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    let last_ms = if mutants::on(Mutant::TimeGoesBack) { 0 } else { last_ms };
     let now_ms = entry.header.now_ms.max(last_ms);
     let mut writer = Writer::new(txn, shard, now_ms);
     let mut applied = Applied::default();
@@ -89,6 +91,11 @@ pub fn apply(
     for operation in &entry.operations {
         let reply = match operation {
             Operation::Command { database, request } => run.command(*database, request)?,
+            Operation::Multi { watched, commands }
+                if mutants::on(Mutant::HalfMulti) && !keep_replies =>
+            {
+                run.multi(watched, &commands[..commands.len() / 2])?
+            }
             Operation::Multi { watched, commands } => run.multi(watched, commands)?,
             Operation::TimeMark { keys_max } => {
                 let removed = run.writer.expire_overdue(*keys_max as usize)? as u64;
@@ -169,7 +176,8 @@ impl Runner<'_, '_> {
     ) -> Result<Reply, StorageError> {
         let reader = self.writer.reader();
         for key in watched {
-            if reader.version(key.database, user_key(&key.key))? != key.version {
+            let is_changed = reader.version(key.database, user_key(&key.key))? != key.version;
+            if is_changed && !mutants::on(Mutant::WatchIgnored) {
                 return Ok(Reply::NullArray);
             }
         }
@@ -225,5 +233,28 @@ impl Runner<'_, '_> {
         let databases = self.header.databases;
         let reader = self.writer.reader();
         read(&ReadContext::new(reader, database, databases, clock_ms, random), request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use storage::memory::MemoryEngine;
+    use storage::txn::Engine;
+
+    #[test]
+    fn time_never_goes_back() {
+        let engine = MemoryEngine::new();
+        let mut last_ms = 0;
+        for (log_index, (now_ms, expected)) in
+            [(500, 500), (700, 700), (600, 700), (0, 700), (701, 701)].into_iter().enumerate()
+        {
+            let header = EntryHeader { now_ms, seed: 1, databases: 16 };
+            let entry = Entry::assemble(header, 0, std::iter::empty(), 0);
+            let mut txn = engine.write(log_index as u64 + 1);
+            (_, last_ms) = apply(&mut *txn, 0, last_ms, &entry, true).unwrap();
+            txn.commit();
+            assert_eq!(last_ms, expected, "after an entry of {now_ms}");
+        }
     }
 }

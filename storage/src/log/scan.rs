@@ -21,6 +21,7 @@ use super::format::{
 };
 use super::names;
 use super::shard::{Place, Slot};
+use crate::mutants::{self, Mutant};
 
 /// What a log directory holds.
 pub(super) struct Scan {
@@ -309,7 +310,7 @@ impl Replay {
             return Ok(Tail::default());
         }
         let strays = strays(&bytes, segment.key, offset);
-        if strays.synced_upto > end {
+        if strays.synced_upto > end && !mutants::on(Mutant::TruncatedLogAccepted) {
             return damaged("unreadable, and a later record says that it was synced");
         }
         let stray_end = strays.end.max(offset) as u32;

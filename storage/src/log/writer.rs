@@ -19,6 +19,7 @@ use super::format::{
 use super::keeper::Keeper;
 use super::queue::{Batch, Op, Shared};
 use super::shard::{Place, Shard};
+use crate::mutants::{self, Mutant};
 
 /// Time between two syncs under `SyncPolicy::EverySecond`.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
@@ -203,11 +204,15 @@ impl Writer {
                 }
                 Op::Vote { shard, vote, .. } => {
                     // A vote given twice elects two leaders, so it is synced under any policy.
-                    self.record(*shard, &Body::Vote(*vote))?;
+                    if !mutants::on(Mutant::VoteNotPersisted) {
+                        self.record(*shard, &Body::Vote(*vote))?;
+                    }
                     sync_now = true;
                 }
                 Op::Truncate { shard, after } => {
-                    self.record(*shard, &Body::Truncate(*after))?;
+                    if !mutants::on(Mutant::TruncationNotPersisted) {
+                        self.record(*shard, &Body::Truncate(*after))?;
+                    }
                 }
                 Op::Purge { shard, upto } => {
                     self.record(*shard, &Body::Purge(*upto))?;
@@ -226,7 +231,7 @@ impl Writer {
             landing.shard.state.lock().landed(landing.first_index, landing.ticket, places);
         }
         self.request_next();
-        Ok(sync_now)
+        Ok(sync_now && !mutants::on(Mutant::AckBeforeFsync))
     }
 
     /// Puts one record into the buffer, beginning a new segment where this one is full.
@@ -318,7 +323,9 @@ impl Writer {
             return Ok(());
         }
         let begin = (self.shared.clock)();
-        self.segment.file.sync_data()?;
+        if !mutants::on(Mutant::NoFsync) {
+            self.segment.file.sync_data()?;
+        }
         self.last_sync = (self.shared.clock)();
         self.segment.synced = self.segment.end;
         let took = self.last_sync - begin;

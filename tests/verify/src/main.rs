@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 cargo verify [--fix] [STEP...]     all steps when none is named
-  tidy      rules of this repository: layers, forbidden words, headers, lengths, scripts, map
+  tidy      rules of this repository: layers, forbidden words, headers, lengths, scripts, map, mutants
   fmt       formatting; --fix formats instead of checking
   clippy    lints, warnings are errors
   doc       the documentation builds without a warning

@@ -7,6 +7,7 @@
 mod commands;
 mod layers;
 mod map;
+mod mutants;
 mod shape;
 mod source;
 mod words;
@@ -22,6 +23,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     problems.extend(shape::check(&sources));
     problems.extend(commands::check(root, &sources)?);
     problems.extend(map::check(root)?);
+    problems.extend(mutants::check(root, &sources)?);
     if problems.is_empty() {
         return Ok(());
     }
