@@ -66,6 +66,26 @@ fn writes_survive_kill_9_of_all_nodes_at_once() {
     verify_everywhere(&mut cluster, &ledgers);
 }
 
+/// A node that forgot its vote could elect a second leader in the same term.
+#[test]
+fn a_node_remembers_the_term_it_voted_in() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.leader();
+    let vote = |node: &Node| {
+        let names = ["raft_current_term", "raft_voted_for"];
+        names.map(|name| node.raft_figure(name))
+    };
+    let before: Vec<_> = cluster.nodes.iter().map(vote).collect();
+    assert!(before.iter().flatten().all(|figure| *figure > 0), "{before:?}");
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    for (node, before) in cluster.nodes.iter_mut().zip(before) {
+        // Alone, it hears of no other vote.
+        node.start();
+        assert_eq!(vote(node), before, "{}", node.addr);
+        node.kill();
+    }
+}
+
 #[test]
 fn one_node_keeps_its_writes_through_kill_9_and_sigterm() {
     let mut cluster = Cluster::start(1, &[]);

@@ -6,7 +6,7 @@ use kvorum_tests::cluster::Cluster;
 use kvorum_tests::node::{Node, wait_until};
 use protocol::Reply;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn followers_see_what_the_leader_has_just_acknowledged() {
@@ -17,6 +17,31 @@ fn followers_see_what_the_leader_has_just_acknowledged() {
         expect(&mut writer, &format!("SET k {number}"), "OK");
         for reader in &mut readers {
             expect(reader, "GET k", &number.to_string());
+        }
+    }
+}
+
+/// A follower that slept lacks entries when it is asked: it waits for them.
+#[test]
+fn a_follower_that_slept_answers_with_what_is() {
+    let mut cluster = Cluster::start(3, &[]);
+    let follower = cluster.follower();
+    let mut writer = cluster.leader_client();
+    let long = "x".repeat(1000);
+    for round in 0..6 {
+        let mut readers: Vec<Client> = (0..4).map(|_| cluster.nodes[follower].client()).collect();
+        cluster.nodes[follower].pause();
+        for number in 0..100 {
+            expect(&mut writer, &format!("SET k {round}-{number}-{long}"), "OK");
+        }
+        for reader in &mut readers {
+            reader.send(&[vec!["GET", "k"]]).expect("the socket takes a request");
+        }
+        cluster.nodes[follower].resume();
+        for reader in &mut readers {
+            let said = text(&reader.receive().expect("a read is answered"));
+            let is_newest = said.starts_with(&format!("{round}-99-"));
+            assert!(is_newest || said.starts_with("CLUSTERDOWN"), "round {round}: {said:.20}");
         }
     }
 }
@@ -112,6 +137,71 @@ fn a_key_that_expired_once_is_never_seen_again_on_any_node() {
     for reader in &mut readers {
         expect(reader, "DBSIZE", "0");
     }
+}
+
+/// A node that hears of no entries shows a key whose deadline has come: only an entry can say that
+/// it has, no clock of the node.
+#[test]
+fn a_key_expires_by_an_entry_and_by_no_clock() {
+    let mut cluster = Cluster::start(3, &[]);
+    let mut tried = false;
+    for ttl_ms in [1500, 6000, 24_000] {
+        let leader = cluster.leader();
+        let others = cluster.others(leader);
+        let begun = Instant::now();
+        expect(&mut cluster.nodes[leader].client(), &format!("SET k v PX {ttl_ms}"), "OK");
+        cluster.wait_converged();
+        cluster.nodes[leader].kill();
+        cluster.nodes[others[1]].kill();
+        // On a slow machine the deadline may have come first; then a longer one is tried.
+        tried = begun.elapsed() < Duration::from_millis(ttl_ms - 500);
+        if tried {
+            let mut reader = cluster.nodes[others[0]].client();
+            expect(&mut reader, "READONLY", "OK");
+            thread::sleep(Duration::from_millis(ttl_ms + 100));
+            expect(&mut reader, "GET k", "v");
+            expect(&mut reader, "EXISTS k", "1");
+            break;
+        }
+        cluster.start_all();
+    }
+    assert!(tried, "the machine is too slow for this test");
+    cluster.start_all();
+    wait_until(Duration::from_secs(10), "the key expires", || {
+        cluster.leader_client().ask("GET k") == Reply::Null
+    });
+}
+
+/// Two of four nodes have an entry, which is no majority: neither of them shows what it holds, not
+/// even to those who ask for no leader.
+#[test]
+fn what_no_majority_has_is_shown_by_nobody() {
+    let mut cluster = Cluster::start(4, &["request-hold-ms=300"]);
+    let leader = cluster.leader();
+    let mut writer = cluster.nodes[leader].client();
+    expect(&mut writer, "SET k old", "OK");
+    cluster.wait_converged();
+    let others = cluster.others(leader);
+    let near = others[0];
+    let last = cluster.nodes[near].raft_figure("raft_current_index");
+    others[1..].iter().for_each(|at| cluster.nodes[*at].pause());
+    writer.send(&[vec!["SET", "k", "new"]]).expect("the socket takes a request");
+    wait_until(Duration::from_secs(10), "the entry arrives", || {
+        cluster.nodes[near].raft_figure("raft_current_index") > last
+    });
+    let mut readers = [leader, near].map(|at| cluster.nodes[at].client());
+    for reader in &mut readers {
+        expect(reader, "READONLY", "OK");
+        for _ in 0..20 {
+            expect(reader, "GET k", "old");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    others[1..].iter().for_each(|at| cluster.nodes[*at].resume());
+    writer.set_reply_wait(Duration::from_secs(40));
+    let written = writer.receive().expect("a write is answered");
+    let now = text(&cluster.leader_client().ask("GET k"));
+    assert!(now == "new" || now == "old" && written.is_error(), "{written:?}, and it is {now}");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn replies_never_cross_clients() {
     let done: Vec<AtomicU64> = (0..9).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
         let _stopped_in_any_case = StopOnDrop(&stop);
-        let clients: Vec<_> = (done.iter().enumerate())
+        let handles: Vec<_> = (done.iter().enumerate())
             .map(|(client, done)| {
                 let (addr, stop) = (&addresses[client % 3], &stop);
                 scope.spawn(move || tagged_requests(client, addr, stop, done))
@@ -114,6 +114,8 @@ fn replies_never_cross_clients() {
         let more = |clients: Vec<usize>| {
             let before: Vec<u64> = done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
             wait_until(PROGRESS_WAIT, "every client gets replies", || {
+                let has_ended = |client: &usize| handles[*client].is_finished();
+                assert!(!clients.iter().any(has_ended), "a client has failed, see above");
                 let has_more =
                     |client: &usize| done[*client].load(Ordering::Relaxed) > before[*client] + 5;
                 clients.iter().all(has_more)
@@ -124,7 +126,7 @@ fn replies_never_cross_clients() {
         cluster.leader();
         more((0..9).filter(|client| client % 3 != leader).collect());
         stop.store(true, Ordering::Relaxed);
-        for client in clients {
+        for client in handles {
             client.join().expect("no reply was another client's");
         }
     });
@@ -175,6 +177,7 @@ fn multi_blocks_are_atomic_on_every_node() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let stop = &stop;
+        let _stopped_in_any_case = StopOnDrop(stop);
         let writers: Vec<_> =
             addresses.iter().map(|addr| scope.spawn(move || write_pairs(addr, stop))).collect();
         let readers: Vec<_> =
