@@ -1,0 +1,151 @@
+//! On which tests each mutant is tried, the cheapest first.
+//!
+//! The tests of the log and of the state machine come first because they take less than a second; then
+//! those on real processes, through which users would see the same bug.
+
+use std::fmt;
+use storage::mutants::Mutant;
+
+/// The program that a test is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Suite {
+    /// Unit tests of `storage`.
+    Storage,
+    /// Unit tests of `server`.
+    Server,
+    /// `tests/tests/cluster`.
+    Cluster,
+    /// `tests/tests/fault.rs`.
+    Fault,
+    /// `cargo chaos`; the test is its arguments.
+    Chaos,
+}
+
+/// One test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Catcher {
+    pub(crate) suite: Suite,
+    pub(crate) test: &'static str,
+}
+
+impl fmt::Display for Catcher {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suite = match self.suite {
+            Suite::Storage => "storage",
+            Suite::Server => "server",
+            Suite::Cluster => "cluster",
+            Suite::Fault => "fault",
+            Suite::Chaos => "chaos",
+        };
+        write!(out, "{suite} `{}`", self.test)
+    }
+}
+
+fn storage(test: &'static str) -> Catcher {
+    Catcher { suite: Suite::Storage, test }
+}
+
+fn server(test: &'static str) -> Catcher {
+    Catcher { suite: Suite::Server, test }
+}
+
+fn cluster(test: &'static str) -> Catcher {
+    Catcher { suite: Suite::Cluster, test }
+}
+
+const HISTORIES: Catcher =
+    Catcher { suite: Suite::Fault, test: "histories_are_linearizable_through_kills_and_pauses" };
+const ROUNDS: Catcher = Catcher { suite: Suite::Fault, test: "rounds_of_faults_with_a_small_log" };
+const POWER: Catcher = Catcher {
+    suite: Suite::Chaos,
+    test: "kills --seed 1 --minutes 1 --single 0 --all 0 --power-single 4 --power-all 4",
+};
+const CHAOS: Catcher = Catcher { suite: Suite::Chaos, test: "--shallow --seed 1 --minutes 0.7" };
+const DEEP: Catcher = Catcher { suite: Suite::Chaos, test: "--seed 1 --minutes 1" };
+
+/// The tests that a mutant is tried on.
+pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
+    match mutant {
+        Mutant::NoFsync => vec![
+            storage(
+                "log::tests::crash::power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part",
+            ),
+            storage("log::tests::basic::one_sync_covers_what_waits_together"),
+            POWER,
+        ],
+        Mutant::AckBeforeFsync => vec![
+            storage(
+                "log::tests::crash::power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part",
+            ),
+            POWER,
+        ],
+        Mutant::AckBeforeQuorum => vec![
+            cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
+            ROUNDS,
+            CHAOS,
+        ],
+        Mutant::VoteNotPersisted => vec![
+            storage("log::tests::basic::everything_is_there_after_reopening_a_real_directory"),
+            storage("log::tests::crash::a_vote_is_never_older_than_an_entry_that_followed_it"),
+            cluster("durability::a_node_remembers_the_term_it_voted_in"),
+        ],
+        Mutant::TruncationNotPersisted => vec![
+            storage("log::tests::basic::a_conflicting_suffix_is_replaced_at_once_and_for_good"),
+            storage("log::tests::model::the_log_does_what_the_model_does"),
+            ROUNDS,
+        ],
+        Mutant::ApplyBeforeCommit => {
+            vec![cluster("reads::what_no_majority_has_is_shown_by_nobody"), HISTORIES, CHAOS]
+        }
+        Mutant::ReplayedTwice => vec![
+            server("raft::applier::tests::openrafts_storage_suite_passes"),
+            cluster("durability::one_node_keeps_its_writes_through_kill_9_and_sigterm"),
+        ],
+        Mutant::ReadsWithoutBarrier => vec![
+            cluster("reads::followers_see_what_the_leader_has_just_acknowledged"),
+            cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
+            HISTORIES,
+        ],
+        Mutant::UnconfirmedLeader => vec![
+            cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
+            cluster("reads::a_paused_leader_never_answers_with_what_was"),
+            HISTORIES,
+        ],
+        Mutant::ReadsBeforeApply => {
+            vec![cluster("reads::a_follower_that_slept_answers_with_what_is"), HISTORIES]
+        }
+        Mutant::SnapshotWithoutMembership => {
+            vec![cluster("snapshots::a_node_that_was_away_comes_back_by_snapshot"), ROUNDS]
+        }
+        Mutant::TruncatedLogAccepted => vec![
+            storage("log::tests::rot::every_damaged_byte_of_a_closed_log_is_found"),
+            cluster("durability::a_log_damaged_in_the_middle_keeps_the_node_from_starting"),
+        ],
+        Mutant::CrcOff => vec![
+            storage("log::format::tests::every_flipped_bit_is_found"),
+            cluster("durability::a_log_damaged_in_the_middle_keeps_the_node_from_starting"),
+        ],
+        Mutant::WipedRejoin => {
+            vec![cluster("membership::a_wiped_node_comes_back_as_another"), DEEP]
+        }
+        Mutant::LocalExpiry => {
+            vec![cluster("reads::a_key_expires_by_an_entry_and_by_no_clock"), DEEP]
+        }
+        Mutant::TimeGoesBack => {
+            vec![server("state_machine::apply::tests::time_never_goes_back"), DEEP]
+        }
+        Mutant::DeadlinesForgotten => vec![
+            cluster("reads::a_key_that_expired_once_is_never_seen_again_on_any_node"),
+            cluster("reads::deadlines_outlive_their_leader"),
+        ],
+        Mutant::HalfMulti => {
+            vec![cluster("requests::multi_blocks_are_atomic_on_every_node"), CHAOS]
+        }
+        Mutant::WatchIgnored => vec![
+            cluster("requests::watch_sees_changes_made_on_other_nodes"),
+            cluster("requests::optimistic_increments_on_all_nodes_lose_nothing"),
+        ],
+        Mutant::SwappedReplies => vec![cluster("requests::replies_never_cross_clients"), CHAOS],
+        Mutant::ForwardedTwice => vec![ROUNDS, HISTORIES, CHAOS],
+    }
+}
