@@ -147,6 +147,13 @@ impl Client {
         named.unwrap_or(Bytes::from_static(DEFAULT_USER))
     }
 
+    /// Memory of its input, its MULTI block and its replies, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let counters =
+            [&self.input_bytes, &self.input_free_bytes, &self.output_bytes, &self.multi_bytes];
+        counters.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+
     /// Whether the user was deleted.
     fn is_of_removed_user(&self) -> bool {
         self.details.lock().account.as_ref().is_some_and(|account| account.is_removed())
@@ -327,6 +334,32 @@ impl ClientRegistry {
             client.is_of_removed_user() && !client.changes_users.load(Ordering::Acquire)
         };
         self.list().iter().filter(|client| removed(client)).for_each(|client| client.kill());
+    }
+
+    /// Asks the clients with most memory to close until the others have `bytes_max` at most; returns
+    /// how many. Those with CLIENT NO-EVICT count, and stay.
+    pub fn evict(&self, bytes_max: u64) -> usize {
+        let clients = self.clients.lock();
+        let mut bytes: u64 = clients.values().map(|client| client.memory_bytes()).sum();
+        if bytes <= bytes_max {
+            return 0;
+        }
+        let may_go = |client: &&Arc<Client>| {
+            !client.no_evict.load(Ordering::Relaxed) && client.memory_bytes() > 0
+        };
+        let mut largest: Vec<Arc<Client>> = clients.values().filter(may_go).cloned().collect();
+        drop(clients);
+        largest.sort_by_cached_key(|client| std::cmp::Reverse(client.memory_bytes()));
+        let mut evicted = 0;
+        for client in largest {
+            if bytes <= bytes_max {
+                break;
+            }
+            bytes = bytes.saturating_sub(client.memory_bytes());
+            evicted += usize::from(!client.is_killed());
+            client.kill();
+        }
+        evicted
     }
 
     /// Asks every client to close.

@@ -13,7 +13,7 @@ mod transaction;
 use crate::clients::Client;
 use crate::commands::context::{NodeContext, SessionContext};
 use crate::commands::spec::{CommandSpec, Flags, Run};
-use crate::limits::RUN_VALUES_MAX;
+use crate::limits::{READ_INLINE_ARGS_MAX, RUN_VALUES_MAX};
 use crate::metrics::CommandOutcome;
 use crate::server::Server;
 use crate::session::Session;
@@ -72,6 +72,7 @@ pub(crate) async fn execute(
             }
         };
         let kind = match checked.spec.run {
+            Run::Read(_) if checked.request.len() > READ_INLINE_ARGS_MAX => Some(Kind::Scans),
             Run::Read(_) => Some(Kind::Reads),
             Run::Scan(_) => Some(Kind::Scans),
             Run::Write { .. } => Some(Kind::Writes),

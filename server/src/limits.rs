@@ -20,6 +20,12 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 64 * 1024;
 /// Lines that may wait for one MONITOR client; a slower one is disconnected.
 pub const MONITOR_QUEUE_LINES: usize = 4096;
 
+/// Bytes of the lines that may wait for one MONITOR client; a slower one is disconnected.
+pub const MONITOR_QUEUE_BYTES: usize = 16 << 20;
+
+/// Bytes of one argument, and about those of a line, that MONITOR shows.
+pub const MONITOR_LINE_BYTES: usize = 64 << 10;
+
 /// Arguments of a command that SLOWLOG keeps, the note about the rest included.
 pub const SLOWLOG_ARGS_MAX: usize = 32;
 
@@ -62,6 +68,23 @@ pub const READ_CHUNK_BYTES: usize = 64 << 10;
 
 /// Requests of one connection that are executed before its replies are written.
 pub const PIPELINE_BATCH_REQUESTS: usize = 10_000;
+
+/// Arguments up to which a read runs on the connections' threads; longer ones run beside them, so that
+/// an MGET of a million keys holds up nobody else.
+pub const READ_INLINE_ARGS_MAX: usize = 256;
+
+/// Bytes of the values of one MGET: they are in memory together.
+pub const MGET_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes of writes that may wait to be gathered into entries or to be applied; beyond it the node
+/// answers an overload at once. A longer one is taken alone.
+pub const WRITES_WAITING_BYTES_MAX: usize = 1 << 30;
+
+/// Pause between two looks at the memory of all clients together.
+pub const CLIENT_MEMORY_LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Descriptors kept for files, peers and listeners when clients take the others.
+pub const DESCRIPTORS_RESERVED: u64 = 640;
 
 /// Reads that may wait for one read barrier.
 pub const READS_WAITING_MAX: usize = 65_536;

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub output_limit_disconnections: Counter,
     /// Clients closed because their input piled up.
     pub input_limit_disconnections: Counter,
+    /// Clients closed because all of them together had too much memory.
+    pub evicted_clients: Counter,
     /// Requests that waited for a leader.
     pub requests_held: Counter,
     /// Requests answered by MOVED or REDIRECT.
@@ -164,6 +166,7 @@ impl Default for Metrics {
             input_limit_disconnections: Counter::default(),
             requests_held: Counter::default(),
             requests_redirected: Counter::default(),
+            evicted_clients: Counter::default(),
             requests_overloaded: Counter::default(),
             writes_without_room: Counter::default(),
             outcomes_unknown: Counter::default(),
@@ -271,6 +274,7 @@ impl Metrics {
             &self.input_limit_disconnections,
             &self.requests_held,
             &self.requests_redirected,
+            &self.evicted_clients,
             &self.requests_overloaded,
             &self.writes_without_room,
             &self.outcomes_unknown,

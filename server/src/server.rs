@@ -3,6 +3,7 @@
 use crate::clients::ClientRegistry;
 use crate::commands::context::ReadContext;
 use crate::config::Settings;
+use crate::limits::CLIENT_MEMORY_LOOK_INTERVAL;
 use crate::metrics::Metrics;
 use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
 use crate::raft::bootstrap::Bootstrap;
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) slowlog: SlowLog,
     pub(crate) node: Node,
     pub(crate) bootstrap: Arc<Bootstrap>,
+    /// Clients that there are descriptors for.
+    pub(crate) clients_max: u64,
     /// Ends accepting and all connections.
     pub(crate) stop: CancellationToken,
     /// Cancelled by SHUTDOWN; the process then stops as for SIGTERM.
@@ -78,8 +81,10 @@ impl Server {
         bootstrap: Arc<Bootstrap>,
         stop: CancellationToken,
         shutdown: CancellationToken,
+        clients_max: u64,
     ) -> Self {
         Server {
+            clients_max,
             settings,
             clients: ClientRegistry::default(),
             metrics: Metrics::default(),
@@ -111,6 +116,24 @@ impl Server {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.node.shared.machine.users.removed() => self.clients.kill_removed_users(),
+            }
+        }
+    }
+
+    /// Keeps the memory of clients within its bound; runs until the node stops.
+    pub(crate) async fn evict_clients(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(CLIENT_MEMORY_LOOK_INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                _ = interval.tick() => {}
+            }
+            let bytes_max = self.settings.load().maxmemory_clients_bytes;
+            let evicted = if bytes_max > 0 { self.clients.evict(bytes_max) } else { 0 };
+            if evicted > 0 {
+                self.metrics.evicted_clients.add(evicted as u64);
+                tracing::warn!(evicted, "clients closed: all together had too much memory");
             }
         }
     }

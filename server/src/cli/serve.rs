@@ -148,6 +148,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
         bootstrap.clone(),
         stop.clone(),
         shutdown.clone(),
+        listener::clients_with_descriptors(values.maxclients),
     ));
     let peer_stop = CancellationToken::new();
     let peer_server =
@@ -155,6 +156,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     crate::tasks::spawn(peer_server.run(peers));
     crate::tasks::spawn(listener::run(server.clone(), clients));
     crate::tasks::spawn(server.clone().sample());
+    crate::tasks::spawn(server.clone().evict_clients());
     crate::tasks::spawn(server.clone().end_removed_users());
     duties::start(&node, &bootstrap, &peer_stop);
     crate::tasks::spawn(become_member(node.clone(), bootstrap, peer_stop.clone()));

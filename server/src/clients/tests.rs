@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::ManualClock;
+use futures_util::FutureExt;
 use protocol::Request;
 
 fn registry() -> (ClientRegistry, Vec<Arc<Client>>) {
@@ -102,11 +103,11 @@ fn monitors_see_commands_without_secrets_until_they_are_too_slow() {
     assert!(registry.has_monitors());
     let request = Request::from_parts(&[&b"set"[..], b"a\"\n\x01", b"v"]);
     registry.monitor_feed(1_700_000_000_000_042, 3, "1.1.1.1:2", &request);
-    let line = feed.try_recv().unwrap();
+    let line = feed.recv().now_or_never().flatten().unwrap();
     let expected = b"+1700000000.000042 [3 1.1.1.1:2] \"set\" \"a\\\"\\n\\x01\" \"v\"\r\n";
     assert_eq!(&line[..], &expected[..]);
     registry.monitor_feed(0, 0, "a", &Request::from_parts(&["auth", "hush"]));
-    let line = feed.try_recv().unwrap();
+    let line = feed.recv().now_or_never().flatten().unwrap();
     assert_eq!(&line[..], b"+0.000000 [0 a] \"auth\" \"(redacted)\"\r\n");
     for _ in 0..=crate::limits::MONITOR_QUEUE_LINES {
         registry.monitor_feed(0, 0, "a", &request);
@@ -118,4 +119,23 @@ fn monitors_see_commands_without_secrets_until_they_are_too_slow() {
     registry.monitor(&clients[2]);
     registry.remove(clients[2].id);
     assert!(!registry.has_monitors());
+}
+
+#[test]
+fn clients_with_most_memory_are_closed_until_the_others_fit() {
+    let registry = ClientRegistry::default();
+    let clients: Vec<_> = [10, 400, 30, 900, 500]
+        .into_iter()
+        .map(|bytes| {
+            let client = registry.register("127.0.0.1:1".into(), String::new(), 3, 0);
+            client.output_bytes.store(bytes / 2, Ordering::Relaxed);
+            client.input_bytes.store(bytes - bytes / 2, Ordering::Relaxed);
+            client
+        })
+        .collect();
+    clients[4].no_evict.store(true, Ordering::Relaxed);
+    assert_eq!(registry.evict(1840), 0);
+    assert_eq!(registry.evict(600), 2);
+    let killed: Vec<bool> = clients.iter().map(|client| client.is_killed()).collect();
+    assert_eq!(killed, [false, true, false, true, false]);
 }

@@ -52,6 +52,9 @@ pub enum CommandError {
     /// A string would exceed the limit.
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
+    /// The values of one reply are too long together.
+    #[error("ERR the values together exceed {max} bytes", max = crate::limits::MGET_BYTES_MAX)]
+    ValuesTooLong,
     /// The key is longer than the store can hold.
     #[error("ERR key is longer than {max} bytes", max = storage::limits::USER_KEY_BYTES_MAX)]
     KeyTooLong,

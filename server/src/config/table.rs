@@ -176,6 +176,14 @@ static CLIENTS: &[Setting] = &[
          links and bounds of their own.",
     ),
     row(
+        "maxmemory-clients",
+        "2gb",
+        memory(0, 1024 * GB, |v| &mut v.maxmemory_clients_bytes),
+        "Input, MULTI blocks and replies of all clients together; above it those with most are closed, \
+         but for CLIENT NO-EVICT. 0: no bound.",
+    )
+    .unit("bytes"),
+    row(
         "requirepass",
         "",
         Kind::Text { field: |v| &mut v.requirepass },

@@ -25,17 +25,27 @@ pub(crate) struct Outgoing {
     pub(crate) buffer: BytesMut,
     /// When the replies of this pipeline last began to gather, on the monotonic clock.
     gathering_since_ns: u64,
+    /// A reply was dropped because it exceeded the output limit.
+    overflown: bool,
 }
 
 impl Outgoing {
     pub(crate) fn new(server: Arc<Server>, write: OwnedWriteHalf) -> Self {
-        Outgoing { server, write, buffer: BytesMut::new(), gathering_since_ns: 0 }
+        Outgoing { server, write, buffer: BytesMut::new(), gathering_since_ns: 0, overflown: false }
     }
 
     /// Adds a reply, unless the client asked for none.
     pub(crate) fn add(&mut self, session: &mut Session, reply: &Reply) {
         if let Reply::Error(text) = reply {
             self.server.metrics.record_error(text);
+        }
+        let hard_bytes = self.server.settings.load().client_output_limits.normal.hard_bytes;
+        let bytes = self.buffer.len() as u64 + values_bytes(reply);
+        if hard_bytes > 0 && bytes > hard_bytes {
+            // Not encoded: it would be in memory twice. The next flush closes the connection.
+            self.overflown = true;
+            session.closing = true;
+            return;
         }
         match session.reply_mode {
             ReplyMode::On => encode(reply, session.version, &mut self.buffer),
@@ -72,6 +82,10 @@ impl Outgoing {
 
     /// Writes everything.
     pub(crate) async fn flush(&mut self, session: &Session) -> io::Result<()> {
+        if self.overflown {
+            self.server.metrics.output_limit_disconnections.increment();
+            return Err(too_much());
+        }
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -109,6 +123,27 @@ impl Outgoing {
         }
         let soft = limit.soft_bytes > 0 && bytes > limit.soft_bytes;
         Ok(soft.then(|| Duration::from_secs(limit.soft_seconds)))
+    }
+}
+
+/// Bytes of the values in a reply: what makes a reply long.
+fn values_bytes(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Bulk(value) | Reply::Verbatim(_, value) => value.len() as u64,
+        Reply::Array(replies) | Reply::Set(replies) | Reply::Push(replies) => {
+            replies.iter().map(values_bytes).sum()
+        }
+        Reply::Map(pairs) => {
+            pairs.iter().map(|(key, value)| values_bytes(key) + values_bytes(value)).sum()
+        }
+        Reply::Simple(_)
+        | Reply::Error(_)
+        | Reply::Integer(_)
+        | Reply::Null
+        | Reply::NullArray
+        | Reply::Double(_)
+        | Reply::Boolean(_)
+        | Reply::BigNumber(_) => 0,
     }
 }
 

@@ -156,9 +156,13 @@ impl Connection {
     async fn wait(&mut self) -> io::Result<Event> {
         let idle = Duration::from_secs(self.server.settings.load().timeout_s);
         let stop = self.server.stop.clone();
+        let room = self.buffer.capacity() - self.buffer.len();
         if self.buffer.is_empty() && self.buffer.capacity() > READ_CHUNK_BYTES {
             // Memory of a large request is not kept while the client is idle.
             self.buffer = BytesMut::new();
+        } else if !self.buffer.is_empty() && self.buffer.len() < room / 8 {
+            // Nor a whole chunk for the beginning of a request that may never end.
+            self.buffer = BytesMut::from(&self.buffer[..]);
         }
         let monitor = async {
             match &mut self.monitor {

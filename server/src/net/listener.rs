@@ -1,8 +1,10 @@
 //! Accepts clients: the limit of clients, protected mode, socket options.
 
+use crate::limits::DESCRIPTORS_RESERVED;
 use crate::net::connection;
 use crate::node_control::NodeControl;
 use crate::server::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
@@ -26,6 +28,27 @@ pub(crate) async fn bind(address: &str, backlog: u32) -> io::Result<TcpListener>
     Err(io::Error::new(failed.kind(), format!("{address}: {failed}")))
 }
 
+/// Descriptors that are asked for where the system sets no bound.
+const DESCRIPTORS_MAX: u64 = 1 << 20;
+
+/// Asks the system for all descriptors that it gives, and returns how many clients may have, beside
+/// those of files and peers: without any left, files could not be opened either.
+pub(crate) fn clients_with_descriptors(wanted: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let (now, most) = (limit.current.unwrap_or(DESCRIPTORS_MAX), limit.maximum);
+    let more = most.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
+    let raised = Rlimit { current: Some(more), maximum: most };
+    let given = match now < more && setrlimit(Resource::Nofile, raised).is_ok() {
+        true => more,
+        false => now,
+    };
+    let clients_max = given.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    if clients_max < wanted {
+        tracing::warn!(clients_max, descriptors = given, "fewer clients than 'maxclients'");
+    }
+    clients_max
+}
+
 /// Accepts clients until the node stops.
 pub(crate) async fn run(server: Arc<Server>, listener: TcpListener) {
     loop {
@@ -47,7 +70,8 @@ pub(crate) async fn run(server: Arc<Server>, listener: TcpListener) {
 fn accept(server: &Arc<Server>, stream: TcpStream, remote: SocketAddr) {
     let values = server.settings.load();
     server.metrics.connections_received.increment();
-    let refusal = if server.clients.count() as u64 >= values.maxclients {
+    let clients_max = values.maxclients.min(server.clients_max);
+    let refusal = if server.clients.count() as u64 >= clients_max {
         Some("-ERR max number of clients reached\r\n")
     } else if values.protected_mode
         && server.users().default_is_open(&values.requirepass)

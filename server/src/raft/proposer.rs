@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::limits::{SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT};
+use crate::limits::{SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT, WRITES_WAITING_BYTES_MAX};
 use crate::raft::error::ReplicationError;
 use crate::raft::responder::Reply as Responder;
 use crate::raft::types::{Proposal, Raft, WriteResult};
@@ -17,7 +17,7 @@ use openraft::errors::ClientWriteError;
 use parking_lot::Mutex;
 use protocol::Reply;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// What became of a submission: the entry's index, and one reply for each of its operations.
@@ -28,6 +28,28 @@ pub(crate) struct Submission {
     pub(crate) operations: Bytes,
     pub(crate) count: u32,
     pub(crate) done: oneshot::Sender<Outcome>,
+    _waiting: Waiting,
+}
+
+/// Bytes that count as waiting until this is dropped.
+struct Waiting {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// None where so many more would be too many.
+    fn admit(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        let waiting = Waiting { all: all.clone(), bytes };
+        (before == 0 || before + bytes <= WRITES_WAITING_BYTES_MAX).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Submissions that go together.
@@ -98,6 +120,8 @@ pub(crate) struct Groups {
     queue: mpsc::Sender<Submission>,
     in_flight: Arc<Semaphore>,
     in_flight_max: usize,
+    /// Bytes of submissions that are not done.
+    waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl Groups {
@@ -114,7 +138,12 @@ impl Groups {
         let (queue, submissions) = mpsc::channel(SUBMISSIONS_QUEUED_MAX);
         let in_flight_max = settings.load().group_commit_in_flight as usize;
         let in_flight = Arc::new(Semaphore::new(in_flight_max));
-        let groups = Groups { queue, in_flight: in_flight.clone(), in_flight_max };
+        let groups = Groups {
+            queue,
+            in_flight: in_flight.clone(),
+            in_flight_max,
+            waiting_bytes: Arc::default(),
+        };
         crate::tasks::spawn(run(settings, figures, submissions, in_flight, send));
         groups
     }
@@ -132,7 +161,9 @@ impl Groups {
     /// Submits operations and waits for their outcome.
     pub(crate) async fn submit(&self, operations: Bytes, count: u32) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        let submission = Submission { operations, count, done };
+        let waiting = Waiting::admit(&self.waiting_bytes, operations.len())
+            .ok_or(ReplicationError::Overloaded)?;
+        let submission = Submission { operations, count, done, _waiting: waiting };
         self.queue.try_send(submission).map_err(|_| ReplicationError::Overloaded)?;
         let unknown = |why: &str| Err(ReplicationError::OutcomeUnknown(why.to_owned()));
         match tokio::time::timeout(WRITE_OUTCOME_WAIT, outcome).await {
@@ -206,5 +237,25 @@ fn replies(outcome: WriteResult) -> Outcome {
             error @ (ClientWriteError::ChangeMembershipError(_)
             | ClientWriteError::PreconditionFailed(_)),
         ) => Err(ReplicationError::OutcomeUnknown(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_wait_are_bounded_and_a_long_write_is_taken_alone() {
+        let all = Arc::new(AtomicUsize::new(0));
+        let long = Waiting::admit(&all, 2 * WRITES_WAITING_BYTES_MAX);
+        assert!(long.is_some());
+        assert!(Waiting::admit(&all, 1).is_none());
+        drop(long);
+        let first = Waiting::admit(&all, WRITES_WAITING_BYTES_MAX - 1);
+        let second = Waiting::admit(&all, 1);
+        assert!(first.is_some() && second.is_some());
+        assert!(Waiting::admit(&all, 1).is_none());
+        drop((first, second));
+        assert_eq!(all.load(Ordering::Relaxed), 0, "those that were refused do not count");
     }
 }

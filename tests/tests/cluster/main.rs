@@ -30,6 +30,7 @@
 mod disk_room;
 mod durability;
 mod membership;
+mod overload;
 mod reads;
 mod requests;
 mod snapshots;

@@ -16,6 +16,7 @@ pub(super) fn stats(from: &Sources<'_>, section: &mut Section) {
     let counters = [
         ("rejected_connections", &metrics.connections_rejected),
         ("expired_keys", &metrics.expired_keys),
+        ("evicted_clients", &metrics.evicted_clients),
         ("keyspace_hits", &metrics.keyspace_hits),
         ("keyspace_misses", &metrics.keyspace_misses),
         ("total_error_replies", &metrics.error_replies),

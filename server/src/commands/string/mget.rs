@@ -11,8 +11,9 @@
 
 use crate::commands::context::ReadContext;
 use crate::commands::docs::Docs;
-use crate::commands::error::Outcome;
+use crate::commands::error::{CommandError, Outcome};
 use crate::commands::spec::{Arity, CommandSpec, Flags, Group, Keys, Run};
+use crate::limits::MGET_BYTES_MAX;
 use protocol::{Reply, Request};
 use storage::value::ValueKind;
 
@@ -33,13 +34,21 @@ pub(super) const MGET: CommandSpec = CommandSpec {
 
 fn mget(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
     let mut values = Vec::with_capacity(args.len() - 1);
+    let mut bytes = 0;
     for key in args.iter().skip(1) {
         values.push(match ctx.lookup(key)? {
             Some(record) => match record.kind {
-                ValueKind::String(_) => Reply::Bulk(record.payload),
+                ValueKind::String(_) => {
+                    bytes += record.payload.len();
+                    Reply::Bulk(record.payload)
+                }
             },
             None => Reply::Null,
         });
+        if bytes > MGET_BYTES_MAX {
+            // One key named a thousand times is a reply of a thousand values.
+            return Err(CommandError::ValuesTooLong.into());
+        }
     }
     Ok(Reply::Array(values))
 }

@@ -192,7 +192,7 @@ fn print_help(_: &mut SessionContext<'_>, _: &Request) -> Reply {
             "SETNAME <name>",
             "    Assign the name <name> to the current connection.",
             "NO-EVICT (ON|OFF)",
-            "    Accepted: no client is evicted.",
+            "    Spare this client when all together have too much memory.",
             "NO-TOUCH (ON|OFF)",
             "    Accepted: reads never change the age of keys.",
         ],

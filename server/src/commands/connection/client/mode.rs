@@ -6,8 +6,8 @@
 //! ```
 //!
 //! After `CLIENT CAPA redirect` the client is told where to go by `-REDIRECT host:port`, as in
-//! Valkey 8. No client is ever evicted and reads never touch a key's age, so NO-EVICT and NO-TOUCH
-//! only show in CLIENT LIST.
+//! Valkey 8. NO-EVICT spares the client when `maxmemory-clients` is exceeded. Reads never touch a key's
+//! age, so NO-TOUCH only shows in CLIENT LIST.
 
 use super::{ADMIN, PLAIN};
 use crate::commands::context::SessionContext;
@@ -43,7 +43,7 @@ pub(super) const CAPA: CommandSpec = CommandSpec {
 pub(super) const NO_EVICT: CommandSpec = CommandSpec {
     name: "no-evict",
     syntax: "CLIENT NO-EVICT <ON | OFF>{enabled}",
-    summary: "Accepted: no client is evicted.",
+    summary: "Spares this client when all together have too much memory.",
     since: "7.0.0",
     docs: Docs::COST_1,
     arity: Arity::Exactly(3),

@@ -1,0 +1,88 @@
+//! Clients that take what they can: memory stays bounded, and the others are served.
+
+use crate::{expect, expect_error};
+use kvorum_tests::client::{Client, text};
+use kvorum_tests::cluster::{CLUSTER_WAIT, Cluster};
+use kvorum_tests::node::{Node, wait_until};
+use protocol::Reply;
+
+const VALUE_BYTES: usize = 8 << 20;
+
+fn with_a_long_value() -> Cluster {
+    let cluster = Cluster::start(1, &["storage-engine=memory"]);
+    let value = "v".repeat(VALUE_BYTES);
+    let set = cluster.nodes[0].client().call(&["SET", "long", &value]);
+    assert_eq!(text(&set.unwrap()), "OK");
+    cluster
+}
+
+fn figure(node: &Node, section: &str, name: &str) -> u64 {
+    node.info(section).get(name).and_then(|figure| figure.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn clients_that_never_read_are_closed_when_all_together_have_too_much() {
+    let cluster = with_a_long_value();
+    let node = &cluster.nodes[0];
+    let mut client = node.client();
+    expect(&mut client, "CONFIG SET maxmemory-clients 32mb", "OK");
+    let mut deaf: Vec<Client> = (0..20).map(|_| node.client()).collect();
+    for client in &mut deaf {
+        client.send(&vec![vec!["GET", "long"]; 10]).expect("requests are short");
+    }
+    wait_until(CLUSTER_WAIT, "most of them are closed", || {
+        expect(&mut client, "PING", "PONG");
+        figure(node, "stats", "evicted_clients") >= 16
+    });
+    wait_until(CLUSTER_WAIT, "the others fit", || {
+        figure(node, "memory", "mem_clients_normal") <= 32 << 20
+    });
+    expect(&mut client, "STRLEN long", &VALUE_BYTES.to_string());
+    // Four of the deaf at most, this client, and the one that asks for INFO.
+    wait_until(CLUSTER_WAIT, "they are gone", || figure(node, "clients", "connected_clients") <= 6);
+    drop(deaf);
+}
+
+#[test]
+fn a_reply_beyond_the_output_limit_is_never_put_together() {
+    let cluster = with_a_long_value();
+    let node = &cluster.nodes[0];
+    let mut client = node.client();
+    let before = figure(node, "memory", "used_memory_peak");
+    // More than a gibibyte, of one value.
+    let many = format!("MGET{}", " long".repeat((1 << 30) / VALUE_BYTES + 1));
+    expect_error(&mut client, &many, "ERR the values together exceed 1073741824 bytes");
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 20mb 0 0"];
+    assert_eq!(text(&client.call(&limit).unwrap()), "OK");
+    let fits = client.call(&["MGET", "long", "long"]).expect("a reply within the limit");
+    assert!(matches!(fits, Reply::Array(values) if values.len() == 2));
+    assert!(client.call(&["MGET", "long", "long", "long"]).is_err(), "it is closed instead");
+    assert_eq!(figure(node, "stats", "client_output_buffer_limit_disconnections"), 1);
+    let after = figure(node, "memory", "used_memory_peak");
+    assert!(after < before + (512 << 20), "{before} {after}");
+}
+
+#[test]
+fn reads_of_many_keys_are_answered_as_those_of_few() {
+    let cluster = Cluster::start(1, &["storage-engine=memory"]);
+    let mut client = cluster.nodes[0].client();
+    let keys: Vec<String> = (0..5000).map(|number| format!("k{number}")).collect();
+    let mut set = vec!["MSET".to_owned()];
+    set.extend(keys.iter().flat_map(|key| [key.clone(), format!("value of {key}")]));
+    assert_eq!(text(&client.call(&set).unwrap()), "OK");
+    let with = |name: &str| -> Vec<String> {
+        std::iter::once(name.to_owned()).chain(keys.iter().cloned()).collect()
+    };
+    // Around them, in one pipeline, requests that are answered elsewhere: the order stays.
+    let one = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<String>>();
+    client
+        .send(&[one("GET k7"), with("MGET"), one("SET k7 x"), with("EXISTS"), one("GET k7")])
+        .unwrap();
+    assert_eq!(text(&client.receive().unwrap()), "value of k7");
+    let Reply::Array(values) = client.receive().unwrap() else { panic!("an array") };
+    let expected = keys.iter().map(|key| format!("value of {key}"));
+    assert!(values.iter().map(text).eq(expected));
+    assert_eq!(text(&client.receive().unwrap()), "OK");
+    assert_eq!(text(&client.receive().unwrap()), "5000");
+    assert_eq!(text(&client.receive().unwrap()), "x");
+}
