@@ -97,6 +97,10 @@ pub const SUBMISSIONS_QUEUED_MAX: usize = 65_536;
 /// joins (64 MiB, twice when it is forwarded) it has to fit a log entry and a peer's frame (1 GiB).
 pub const SUBMISSION_BYTES_MAX: usize = 768 << 20;
 
+/// Turns of the thread that a group of writes, or a round of the read barrier, waits for more to join
+/// it; it goes as soon as a turn brings nothing new.
+pub const GATHER_TURNS_MAX: usize = 4;
+
 /// Entries up to this size, in bytes, are applied on the thread that learns of their commit; larger
 /// ones beside it.
 pub const APPLY_INLINE_BYTES_MAX: usize = 64 << 10;

@@ -5,7 +5,7 @@
 //! On the leader a round confirms its leadership with a majority; on another node it asks the
 //! leader for the index and waits until that is applied here.
 
-use crate::limits::READS_WAITING_MAX;
+use crate::limits::{GATHER_TURNS_MAX, READS_WAITING_MAX};
 use crate::raft::error::ReplicationError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,6 +45,18 @@ where
 {
     let mut waiters = Vec::new();
     while waiting.recv_many(&mut waiters, READS_WAITING_MAX).await > 0 {
+        for _ in 0..GATHER_TURNS_MAX {
+            // On an idle node this costs a look at the sockets; on a busy one the reads that came
+            // meanwhile share the round.
+            tokio::task::yield_now().await;
+            let before = waiters.len();
+            while let Ok(waiter) = waiting.try_recv() {
+                waiters.push(waiter);
+            }
+            if waiters.len() == before {
+                break;
+            }
+        }
         let outcome = round().await;
         for waiter in waiters.drain(..) {
             // A reader that is gone no longer wants the answer.
@@ -59,6 +71,22 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
+
+    #[tokio::test]
+    async fn reads_that_come_within_a_turn_share_a_round() {
+        let begun = Arc::new(AtomicU64::new(0));
+        let counter = begun.clone();
+        let barrier = Barrier::start(move || {
+            let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+            std::future::ready(Ok(number))
+        });
+        let early = barrier.wait();
+        let late = async {
+            tokio::task::yield_now().await;
+            barrier.wait().await
+        };
+        assert_eq!(tokio::join!(early, late), (Ok(1), Ok(1)));
+    }
 
     #[tokio::test]
     async fn a_read_never_joins_a_round_that_began_before_it() {

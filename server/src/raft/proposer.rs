@@ -5,7 +5,9 @@
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::limits::{SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT, WRITES_WAITING_BYTES_MAX};
+use crate::limits::{
+    GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT, WRITES_WAITING_BYTES_MAX,
+};
 use crate::raft::error::ReplicationError;
 use crate::raft::responder::Reply as Responder;
 use crate::raft::types::{Proposal, Raft, WriteResult};
@@ -194,13 +196,22 @@ async fn run<F, Fut>(
             submissions: vec![first],
             _in_flight: permit,
         };
-        while group.bytes < values.group_commit_max_bytes as usize
-            && u64::from(group.count) < values.group_commit_max_commands
-        {
-            let Ok(next) = submissions.try_recv() else { break };
-            group.count += next.count;
-            group.bytes += next.operations.len();
-            group.submissions.push(next);
+        for _ in 0..GATHER_TURNS_MAX {
+            // On an idle node this costs a look at the sockets; on a busy one what comes meanwhile
+            // joins the group.
+            tokio::task::yield_now().await;
+            let before = group.count;
+            while group.bytes < values.group_commit_max_bytes as usize
+                && u64::from(group.count) < values.group_commit_max_commands
+                && let Ok(next) = submissions.try_recv()
+            {
+                group.count += next.count;
+                group.bytes += next.operations.len();
+                group.submissions.push(next);
+            }
+            if group.count == before {
+                break;
+            }
         }
         figures.record(group.count);
         crate::tasks::spawn(send(group));
@@ -257,5 +268,23 @@ mod tests {
         assert!(Waiting::admit(&all, 1).is_none());
         drop((first, second));
         assert_eq!(all.load(Ordering::Relaxed), 0, "those that were refused do not count");
+    }
+
+    #[tokio::test]
+    async fn writes_that_come_within_a_turn_share_a_group() {
+        let settings = Arc::new(Settings::default());
+        let groups = Groups::start(settings, Arc::default(), |group: Group| async move {
+            let count = u64::from(group.count);
+            let replies = vec![Reply::OK; group.count as usize];
+            group.finish(Ok((count, replies)));
+        });
+        let early = groups.submit(Bytes::from_static(b"a"), 1);
+        let late = async {
+            tokio::task::yield_now().await;
+            groups.submit(Bytes::from_static(b"b"), 2).await
+        };
+        let (early, late) = tokio::join!(early, late);
+        assert_eq!(early, Ok((3, vec![Reply::OK; 1])));
+        assert_eq!(late, Ok((3, vec![Reply::OK; 2])));
     }
 }
