@@ -8,9 +8,10 @@
 use crate::error::StorageError;
 use crate::key::{self, KeyspaceId, Position, StorageKey, UserKey};
 use crate::meta::{self, KeyCounts, KeyspaceMap};
-use crate::txn::{ReadTxn, WriteTxn};
+use crate::txn::{LOOKUPS_EXPECTED_MAX, ReadTxn, WriteTxn};
 use crate::value::{Record, RecordHead, ValueKind};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
@@ -38,6 +39,14 @@ impl<'a> Reader<'a> {
         match self.keyspaces {
             Some(keyspaces) => Ok(keyspaces.get(database)),
             None => meta::keyspace_of(self.txn, self.shard, database),
+        }
+    }
+
+    /// A hint: these keys of a database will be looked up next (see [`ReadTxn::expect`]).
+    pub fn expect<'k>(&self, database: u8, keys: impl Iterator<Item = UserKey<'k>>) {
+        // Without a keyspace there is nothing to fetch, and the lookup says why.
+        if let Ok(keyspace) = self.keyspace(database) {
+            expect(self.txn, self.shard, keyspace, keys);
         }
     }
 
@@ -112,6 +121,17 @@ impl<'a> Reader<'a> {
         let parsed = parsed.ok_or_else(|| StorageError::corrupt_row("deadline", &row.0))?;
         Ok(Some(parsed.0))
     }
+}
+
+fn expect<'k>(
+    txn: &(impl ReadTxn + ?Sized),
+    shard: u16,
+    keyspace: KeyspaceId,
+    keys: impl Iterator<Item = UserKey<'k>>,
+) {
+    let keys: SmallVec<[StorageKey; LOOKUPS_EXPECTED_MAX]> =
+        keys.map(|key| key::record(shard, keyspace, key)).collect();
+    txn.expect(&keys);
 }
 
 /// A key met while walking a keyspace.
@@ -255,6 +275,14 @@ impl<'a> Writer<'a> {
     pub fn reader(&mut self) -> Reader<'_> {
         self.settle();
         Reader::new(self.txn, self.shard, self.now_ms)
+    }
+
+    /// A hint: these keys of a database will be looked up next (see [`ReadTxn::expect`]).
+    pub fn expect<'k>(&mut self, database: u8, keys: impl Iterator<Item = UserKey<'k>>) {
+        // Without a keyspace there is nothing to fetch, and the lookup says why.
+        if let Ok(keyspace) = self.keyspace(database) {
+            expect(self.txn, self.shard, keyspace, keys);
+        }
     }
 
     /// Looks a key up for a change that does not need its value.

@@ -7,6 +7,7 @@
 //! journal, and `Engine::flush` says up to which log index the state is on disk.
 
 use crate::error::StorageError;
+use crate::key::StorageKey;
 use crate::snapshot::{SnapshotSink, SnapshotSource};
 use bytes::Bytes;
 
@@ -18,6 +19,10 @@ pub type Rows<'a> = Box<dyn Iterator<Item = Result<Row, StorageError>> + 'a>;
 
 /// Bytes of a value that [`ReadTxn::look`] shows at least: the head of a record fits.
 pub const LOOK_BYTES_MIN: usize = 24;
+
+/// Lookups that are worth expecting together: what they fetch still lies in the nearest cache when
+/// the last of them comes.
+pub const LOOKUPS_EXPECTED_MAX: usize = 32;
 
 /// A consistent read: the state after one log index.
 pub trait ReadTxn {
@@ -32,6 +37,10 @@ pub trait ReadTxn {
         }
         Ok(())
     }
+
+    /// A hint: these keys will be looked up next, about [`LOOKUPS_EXPECTED_MAX`] of them at most. A store
+    /// may fetch their places in memory side by side, where the lookups would wait for each in turn.
+    fn expect(&self, _keys: &[StorageKey]) {}
 
     /// All rows with `start <= key < end`, ascending.
     fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a>;

@@ -1,6 +1,6 @@
 //! Where a read or write is served: here, by the leader, or by the client asking elsewhere.
 
-use crate::commands::context::{ReadContext, SeededRandom};
+use crate::commands::context::{ReadContext, SeededRandom, user_key};
 use crate::commands::error::Outcome;
 use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::config::{FollowerReads, FollowerWrites};
@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
+use storage::txn::LOOKUPS_EXPECTED_MAX;
 use tokio::time::Instant;
 
 /// Replicates a run of writes as one submission.
@@ -150,6 +151,13 @@ fn read_batch<'a>(
     let mut random = SeededRandom::new(context.random);
     let mut left = requests;
     while let [checked, rest @ ..] = left {
+        if (requests.len() - left.len()).is_multiple_of(LOOKUPS_EXPECTED_MAX) && !rest.is_empty() {
+            // The first argument of nearly every command is its key; where it is not, the hint is
+            // wasted and nothing else.
+            let next = left.iter().take(LOOKUPS_EXPECTED_MAX);
+            let keys = next.filter_map(|checked| checked.request.get(1)).map(user_key);
+            context.reader.expect(session.database, keys);
+        }
         context.random = random.next_u64();
         let reply = read_in(&context, checked);
         record_took(server, session, checked, &reply, nanos);

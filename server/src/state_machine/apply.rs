@@ -12,7 +12,7 @@ use storage::StorageError;
 use storage::keyspace::Writer;
 use storage::meta;
 use storage::mutants::{self, Mutant};
-use storage::txn::{ReadTxn, WriteTxn};
+use storage::txn::{LOOKUPS_EXPECTED_MAX, ReadTxn, WriteTxn};
 
 /// What was applied last: stored in the same batch as its effects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +88,10 @@ pub fn apply(
         header: entry.header,
         random: SeededRandom::new(entry.header.seed),
     };
-    for operation in &entry.operations {
+    for (number, operation) in entry.operations.iter().enumerate() {
+        if number.is_multiple_of(LOOKUPS_EXPECTED_MAX) && number + 1 < entry.operations.len() {
+            run.expect(&entry.operations[number..]);
+        }
         let reply = match operation {
             Operation::Command { database, request } => run.command(*database, request)?,
             Operation::Multi { watched, commands }
@@ -169,6 +172,18 @@ struct Runner<'a, 'txn> {
 }
 
 impl Runner<'_, '_> {
+    /// Has the store fetch what the next commands will look for. The first argument of nearly every
+    /// command is its key; where it is not, the hint is wasted and nothing else.
+    fn expect(&mut self, operations: &[Operation]) {
+        let Some(Operation::Command { database, .. }) = operations.first() else { return };
+        let keys =
+            operations.iter().take(LOOKUPS_EXPECTED_MAX).filter_map(|operation| match operation {
+                Operation::Command { request, .. } => request.get(1).map(user_key),
+                _ => None,
+            });
+        self.writer.expect(*database, keys);
+    }
+
     fn multi(
         &mut self,
         watched: &[Watched],

@@ -109,12 +109,6 @@ pub(super) struct NewVersion {
     pub(super) value: Option<Bytes>,
 }
 
-impl NewVersion {
-    pub(super) fn new(key: StorageKey, value: Option<Bytes>) -> Self {
-        Self { hash: KeyHash::of(&key), key, value }
-    }
-}
-
 fn value_bytes(value: Option<&Bytes>) -> u64 {
     value.map_or(0, |value| value.len() as u64)
 }
@@ -217,6 +211,15 @@ impl Overlay {
         self.rows.read().get(key, hash)?.at(log_index).cloned()
     }
 
+    /// Fetches what lookups of these hashes will visit, values included.
+    pub(super) fn expect(&self, hashes: &[KeyHash]) {
+        let first_byte = |versions: &Versions| {
+            let newest = versions.newest.as_ref().and_then(|value| value.first());
+            versions.changed ^ u64::from(newest.copied().unwrap_or_default())
+        };
+        self.rows.read().expect(hashes, first_byte);
+    }
+
     /// As [`Self::get`], but shows the beginning of the value; whether it says anything.
     pub(super) fn look(
         &self,
@@ -312,7 +315,8 @@ mod tests {
     fn commit(overlay: &Overlay, log_index: u64, changes: &[(&str, Option<&str>)]) {
         let change = |(key, value): &(&str, Option<&str>)| {
             let value = value.map(|text| Bytes::copy_from_slice(text.as_bytes()));
-            NewVersion::new(StorageKey::from(key.as_bytes()), value)
+            let key = StorageKey::from(key.as_bytes());
+            NewVersion { hash: KeyHash::of(&key), key, value }
         };
         overlay.commit(log_index, changes.iter().map(change));
     }
@@ -351,6 +355,18 @@ mod tests {
         assert_eq!(look(b"a", 6), (true, Some(b"1".to_vec())));
         assert_eq!(look(b"a", 7), (true, None));
         assert_eq!(look(b"a", 4), (false, None));
+    }
+
+    #[test]
+    fn expecting_keys_changes_nothing() {
+        let overlay = Overlay::above(0, 1000);
+        let keys = ["a", "removed", "empty", "missing"].map(|key| KeyHash::of(key.as_bytes()));
+        overlay.expect(&keys);
+        commit(&overlay, 1, &[("a", Some("1")), ("removed", None), ("empty", Some(""))]);
+        let before = (walk(&overlay, 1), overlay.bytes(), overlay.rows());
+        overlay.expect(&keys);
+        overlay.expect(&[]);
+        assert_eq!((walk(&overlay, 1), overlay.bytes(), overlay.rows()), before);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! Rows are never removed: an overlay is dropped as a whole.
 
 use crate::key::StorageKey;
+use crate::txn::LOOKUPS_EXPECTED_MAX;
+use smallvec::SmallVec;
 use std::collections::btree_map::{self, BTreeMap, Entry};
 use std::ops::Bound;
 use xxhash_rust::xxh3::xxh3_64;
@@ -147,6 +149,18 @@ impl<V> Rows<V> {
     pub(super) fn get(&self, key: &[u8], hash: KeyHash) -> Option<&V> {
         let row = self.find(key, hash)?;
         Some(&self.row(row).value)
+    }
+
+    /// Visits the rows that these hashes will find, and what `touch` visits of their values. All
+    /// searches do a step before any does its next: the processor waits for cold memory once for a
+    /// step, not once for a row.
+    pub(super) fn expect(&self, hashes: &[KeyHash], touch: impl Fn(&V) -> u64) {
+        let rows: SmallVec<[RowId; LOOKUPS_EXPECTED_MAX]> =
+            hashes.iter().filter_map(|hash| self.index.find(*hash, |_| true)).collect();
+        let visited = rows.iter().fold(0, |visited, row| visited ^ self.row(*row).key.len());
+        std::hint::black_box(visited);
+        let visited = rows.iter().fold(0, |visited, row| visited ^ touch(&self.row(*row).value));
+        std::hint::black_box(visited);
     }
 
     /// As [`Self::get`], to change it.

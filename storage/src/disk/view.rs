@@ -7,9 +7,11 @@ use super::generation::{RESERVED, Tables};
 use super::overlay::Overlay;
 use super::rows::KeyHash;
 use crate::error::StorageError;
+use crate::key::StorageKey;
 use crate::merge::{Changes, merge};
-use crate::txn::{ReadTxn, Rows};
+use crate::txn::{LOOKUPS_EXPECTED_MAX, ReadTxn, Rows};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The sources of rows, newest first.
@@ -131,6 +133,12 @@ impl ReadTxn for View {
 
     fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
         self.look_hashed(key, KeyHash::of(key), show)
+    }
+
+    fn expect(&self, keys: &[StorageKey]) {
+        let hashes: SmallVec<[KeyHash; LOOKUPS_EXPECTED_MAX]> =
+            keys.iter().map(|key| KeyHash::of(key)).collect();
+        self.version.active.expect(&hashes);
     }
 
     fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a> {

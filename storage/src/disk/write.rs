@@ -30,11 +30,17 @@ impl Drop for WriteTurn<'_> {
     }
 }
 
+/// A change of a row; None: removed. With the hash of its key, which the overlay wants again.
+struct BatchChange {
+    hash: KeyHash,
+    value: Option<Bytes>,
+}
+
 /// A batch that is being put together.
 pub(super) struct Batch<'a> {
     turn: WriteTurn<'a>,
     view: View,
-    changes: RefCell<Rows<Option<Bytes>>>,
+    changes: RefCell<Rows<BatchChange>>,
     log_index: u64,
 }
 
@@ -56,8 +62,8 @@ impl Batch<'_> {
         let hash = KeyHash::of(key);
         let changes = self.changes.get_mut();
         match changes.get_mut(key, hash) {
-            Some(change) => *change = value,
-            None => changes.insert(StorageKey::from(key), hash, value),
+            Some(change) => change.value = value,
+            None => changes.insert(StorageKey::from(key), hash, BatchChange { hash, value }),
         }
     }
 }
@@ -66,7 +72,7 @@ impl ReadTxn for Batch<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         let hash = KeyHash::of(key);
         match self.changes.borrow().get(key, hash) {
-            Some(change) => Ok(change.clone()),
+            Some(change) => Ok(change.value.clone()),
             None => self.view.get_hashed(key, hash),
         }
     }
@@ -74,11 +80,14 @@ impl ReadTxn for Batch<'_> {
     fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
         let hash = KeyHash::of(key);
         match self.changes.borrow().get(key, hash) {
-            Some(Some(value)) => show(value),
-            Some(None) => {}
+            Some(change) => change.value.iter().for_each(|value| show(value)),
             None => self.view.look_hashed(key, hash, show)?,
         }
         Ok(())
+    }
+
+    fn expect(&self, keys: &[StorageKey]) {
+        self.view.expect(keys);
     }
 
     fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> txn::Rows<'a> {
@@ -89,7 +98,7 @@ impl ReadTxn for Batch<'_> {
         let mut changes = self.changes.borrow_mut();
         changes.file();
         let own = changes.from(Bound::Included(start)).take_while(|(key, _)| *key < end);
-        let own = own.map(|(key, value)| Ok((Bytes::copy_from_slice(key), value.clone())));
+        let own = own.map(|(key, change)| Ok((Bytes::copy_from_slice(key), change.value.clone())));
         let own: Vec<_> = own.collect();
         let mut sources: Vec<Changes<'a>> = vec![Box::new(own.into_iter())];
         sources.extend(self.view.changes(start, end));
@@ -114,6 +123,8 @@ impl WriteTxn for Batch<'_> {
         let Self { turn, view, changes, log_index } = *self;
         drop(view);
         let changes = changes.into_inner().into_rows();
-        turn.0.commit(log_index, changes.map(|(key, value)| NewVersion::new(key, value)));
+        let changes =
+            changes.map(|(key, BatchChange { hash, value })| NewVersion { key, hash, value });
+        turn.0.commit(log_index, changes);
     }
 }
