@@ -4,6 +4,7 @@ use crate::cli::args::StartArgs;
 use crate::cli::{lifeline, tracing_setup};
 use crate::config::{AppendFsync, Settings, StorageEngine, Values};
 use crate::net::listener;
+use crate::net::threads::ConnectionThreads;
 use crate::node_control::Order;
 use crate::raft::NodeAddress;
 use crate::raft::applier::Machine;
@@ -51,13 +52,7 @@ pub(crate) fn run(args: &StartArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     tracing_setup::start(&settings);
-    let threads = settings.load().io_threads as usize;
-    let runtime = match threads {
-        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        _ => {
-            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
-        }
-    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let shutdown = CancellationToken::new();
     let served = runtime.and_then(|runtime| {
         if args.exit_with_stdin {
@@ -154,7 +149,8 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let peer_server =
         PeerServer { node: node.clone(), bootstrap: bootstrap.clone(), stop: peer_stop.clone() };
     crate::tasks::spawn(peer_server.run(peers));
-    crate::tasks::spawn(listener::run(server.clone(), clients));
+    let threads = ConnectionThreads::start(values.io_threads as usize)?;
+    crate::tasks::spawn(listener::run(server.clone(), clients, threads));
     crate::tasks::spawn(server.clone().sample());
     crate::tasks::spawn(server.clone().evict_clients());
     crate::tasks::spawn(server.clone().end_removed_users());

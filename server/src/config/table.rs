@@ -108,7 +108,7 @@ static NETWORK: &[Setting] = &[
         "io-threads",
         "1",
         count(1, 128, |v| &mut v.io_threads),
-        "Threads that serve connections.",
+        "Threads that serve connections; each connection stays on one. The first of them runs Raft too.",
     )
     .at_start()
     .unit("threads"),

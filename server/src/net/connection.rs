@@ -40,6 +40,8 @@ pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: Socket
         monitor: None,
     };
     tokio::select! {
+        // First: what it sends after somebody learned that it was killed is not executed.
+        biased;
         () = client.killed().cancelled() => {}
         ended = connection.run() => {
             if let Err(error) = ended {

@@ -1,7 +1,7 @@
 //! Accepts clients: the limit of clients, protected mode, socket options.
 
 use crate::limits::DESCRIPTORS_RESERVED;
-use crate::net::connection;
+use crate::net::threads::ConnectionThreads;
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -50,14 +50,14 @@ pub(crate) fn clients_with_descriptors(wanted: u64) -> u64 {
 }
 
 /// Accepts clients until the node stops.
-pub(crate) async fn run(server: Arc<Server>, listener: TcpListener) {
+pub(crate) async fn run(server: Arc<Server>, listener: TcpListener, threads: ConnectionThreads) {
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, remote)) => accept(&server, stream, remote),
+            Ok((stream, remote)) => accept(&server, &threads, stream, remote),
             Err(error) => {
                 // Out of descriptors, most likely: give connections time to end.
                 tracing::warn!(%error, "a client could not be accepted");
@@ -67,7 +67,12 @@ pub(crate) async fn run(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
-fn accept(server: &Arc<Server>, stream: TcpStream, remote: SocketAddr) {
+fn accept(
+    server: &Arc<Server>,
+    threads: &ConnectionThreads,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
     let values = server.settings.load();
     server.metrics.connections_received.increment();
     let clients_max = values.maxclients.min(server.clients_max);
@@ -87,11 +92,11 @@ fn accept(server: &Arc<Server>, stream: TcpStream, remote: SocketAddr) {
         return;
     }
     let keepalive = Duration::from_secs(values.tcp_keepalive_s);
-    if let Err(error) = set_options(&stream, keepalive) {
+    let served = set_options(&stream, keepalive)
+        .and_then(|()| threads.serve(server.clone(), stream, remote));
+    if let Err(error) = served {
         tracing::debug!(%error, "a client went away at once");
-        return;
     }
-    crate::tasks::spawn(connection::serve(server.clone(), stream, remote));
 }
 
 fn set_options(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {

@@ -32,6 +32,37 @@ fn one_write_is_one_entry() {
 }
 
 #[test]
+fn clients_on_several_threads_see_each_other() {
+    let mut cluster = Cluster::start(1, &["io-threads=3"]);
+    let node = &mut cluster.nodes[0];
+    let mut clients: Vec<Client> = (0..7).map(|_| node.client()).collect();
+    for number in 0..clients.len() {
+        expect(&mut clients[number], &format!("SET last {number}"), "OK");
+        for client in &mut clients {
+            expect(client, "GET last", &number.to_string());
+        }
+    }
+    // Each of them is another's victim, whatever thread it is on.
+    for number in 1..clients.len() {
+        let id = text(&clients[number].ask("CLIENT ID"));
+        expect(&mut clients[number - 1], &format!("CLIENT KILL ID {id}"), "1");
+        assert!(clients[number].call(&["PING"]).is_err());
+        clients[number] = node.client();
+    }
+    let mut names = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{}/task", node.pid().unwrap())).unwrap() {
+        names.push(std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
+    }
+    assert_eq!(
+        names.iter().filter(|name| name.starts_with("connections-")).count(),
+        2,
+        "{names:?}"
+    );
+    let (status, _) = node.terminate();
+    assert!(status.success(), "a stop ends them all: {status}");
+}
+
+#[test]
 fn followers_redirect_writes_to_the_leader() {
     let mut cluster = Cluster::start(3, &[]);
     let (leader, follower) = (cluster.leader(), cluster.follower());
