@@ -16,6 +16,9 @@ use super::{Problem, Target, pattern};
 
 /// Upper bound of SCAN calls in one `!scan-all`: a cursor that never returns to 0 must end.
 const SCAN_CALLS_MAX: usize = 100_000;
+/// Added to each sleep on Kvorum, in milliseconds: a deadline takes effect with an entry of the log, which
+/// takes a busy machine longer than the sleeps that the scripts ask for.
+const COMMIT_WAIT_MS: u64 = 250;
 
 /// What a run found, in the order of the script.
 #[derive(Debug, Default)]
@@ -82,18 +85,18 @@ fn prefixed(prefix: &str, lines: &[String]) -> String {
 pub fn run(script: &Script, addr: &str, target: Target) -> Outcome {
     let mut outcome = Outcome::default();
     for case in script.cases.iter().filter(|case| case.is_for(target)) {
-        run_case(script, case, addr, &mut outcome);
+        run_case(script, case, addr, target, &mut outcome);
     }
     outcome
 }
 
-fn run_case(script: &Script, case: &Case, addr: &str, outcome: &mut Outcome) {
+fn run_case(script: &Script, case: &Case, addr: &str, target: Target, outcome: &mut Outcome) {
     if let Err(message) = flush(addr) {
         let result = StepResult::Impossible(format!("case {:?}: {message}", case.title));
         outcome.steps.push(StepOutcome { at: case.at, expected: 0..0, result });
         return;
     }
-    let mut player = Player::new(addr);
+    let mut player = Player::new(addr, target);
     for step in &case.steps {
         let expected = script.lines[step.expected.clone()].to_vec();
         let result = match player.play(step) {
@@ -126,13 +129,15 @@ fn flush(addr: &str) -> Result<(), String> {
 /// Plays the steps of one case: its connections and its variables.
 struct Player<'a> {
     addr: &'a str,
+    sleep_more_ms: u64,
     connections: BTreeMap<String, Connection>,
     variables: BTreeMap<String, Vec<u8>>,
 }
 
 impl<'a> Player<'a> {
-    fn new(addr: &'a str) -> Self {
-        Player { addr, connections: BTreeMap::new(), variables: BTreeMap::new() }
+    fn new(addr: &'a str, target: Target) -> Self {
+        let sleep_more_ms = if target == Target::Kvorum { COMMIT_WAIT_MS } else { 0 };
+        Player { addr, sleep_more_ms, connections: BTreeMap::new(), variables: BTreeMap::new() }
     }
 
     /// Plays one step and returns what came as lines.
@@ -167,7 +172,7 @@ impl<'a> Player<'a> {
                 Ok(Vec::new())
             }
             Action::Sleep { ms } => {
-                thread::sleep(Duration::from_millis(*ms));
+                thread::sleep(Duration::from_millis(ms + self.sleep_more_ms));
                 Ok(Vec::new())
             }
             Action::Resp3 => {
