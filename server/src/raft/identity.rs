@@ -52,12 +52,15 @@ impl IdentityState {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+            Err(error) => {
+                let why = format!("{} cannot be read: {error}", path.display());
+                return Err(io::Error::new(error.kind(), why));
+            }
         };
-        parse(&text).map(Some).ok_or_else(|| {
-            let why = format!("{} is no identity of this version", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, why)
-        })
+        parse(&text)
+            .map(Some)
+            .ok_or_else(|| lost(&format!("{} is damaged, or of another version", path.display())))
     }
 }
 
@@ -228,9 +231,15 @@ mod tests {
     #[test]
     fn an_unreadable_identity_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["", "kvorum-identity 2\nnode 1\n", "kvorum-identity 1\nnode x\n"] {
-            fs::write(dir.path().join(FILE), text).unwrap();
-            assert!(Identity::open(dir.path(), 17, 1, false).is_err(), "{text:?}");
+        let path = dir.path().join(FILE);
+        let texts = ["", "kvorum-identity 2\nnode 1\n", "kvorum-identity 1\nnode x\n"];
+        for text in texts.iter().map(|text| text.as_bytes()).chain([&[0xFF, 0xFE][..]]) {
+            fs::write(&path, text).unwrap();
+            let error = Identity::open(dir.path(), 17, 1, false).unwrap_err().to_string();
+            for part in [path.to_str().unwrap(), "damaged", "empty data directory"] {
+                assert!(error.contains(part), "{error:?} does not say {part:?}");
+            }
+            assert_eq!(fs::read(&path).unwrap(), text);
         }
     }
 
