@@ -6,6 +6,7 @@
 mod compare;
 mod endure;
 mod load;
+mod overload;
 
 use crate::error::Failure;
 use crate::peers::Servers;
@@ -40,6 +41,8 @@ enum Command {
     Matrix(compare::MatrixArgs),
     /// Run one peer for minutes at a share of its maximum; watch latency, memory and disk use.
     Soak(endure::SoakArgs),
+    /// Attack nodes beside a well-behaved load and fill their disks: memory, latency, answers.
+    Overload(overload::OverloadArgs),
     /// Hand over and kill leaders under load: how long clients wait, and whether a write is lost.
     Failover(endure::FailoverArgs),
 }
@@ -88,6 +91,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Goals(args) => compare::run_goals(args),
         Command::Matrix(args) => compare::run_matrix(args),
         Command::Soak(args) => endure::run_soak(args),
+        Command::Overload(args) => overload::run(args),
         Command::Failover(args) => endure::run_failover(args),
     }
 }

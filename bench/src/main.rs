@@ -38,6 +38,7 @@ mod goals;
 mod keys;
 mod load;
 mod machine;
+mod overload;
 mod pacing;
 mod peers;
 mod point;

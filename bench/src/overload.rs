@@ -1,0 +1,234 @@
+//! Hostile clients beside well-behaved ones, and disks that fill up.
+//!
+//! One node, and then three, get a fixed modest rate from well-behaved clients: first alone, then
+//! beside each attack, in turn, so that both figures are from the same minute. Judged are the memory
+//! of every node (highest against before, with a bound for each attack), what the attackers and
+//! the well-behaved clients were answered, and the p99.
+//!
+//! The p99 may double. Attackers, nodes and load share the cores of this machine, and a disk of its
+//! own has waves, so a p99 that is less than [`TOLERANCE`] above the one alone is no miss either.
+//! Bounds of memory have no tolerance.
+
+pub(crate) mod attack;
+mod disk_full;
+mod report;
+
+use crate::error::Failure;
+use crate::load::{self, Plan};
+use crate::peers::{Servers, in_thread, plan, start_and_fill};
+use crate::point::{Case, Dataset, Point};
+use crate::process::{Sample, Watch};
+use crate::stats::Latency;
+use crate::target::{Leader, Peer, Running};
+use crate::workload::Verb;
+use attack::{Attack, Victim};
+pub(crate) use report::{Line, Report};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// What a p99 beside an attack may exceed the p99 alone by, although it more than doubled.
+pub(crate) const TOLERANCE: Duration = Duration::from_millis(10);
+/// How often memory is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+/// Connections of the well-behaved clients.
+const CONNECTIONS: usize = 20;
+/// Time before counting begins.
+const WARMUP: Duration = Duration::from_millis(500);
+/// Time between an attack's begin and the load's.
+const LEAD: Duration = Duration::from_millis(700);
+/// Pause after an attack, for memory and compactions to come to rest.
+const REST: Duration = Duration::from_secs(1);
+const MB: u64 = 1 << 20;
+
+/// One attack on a peer.
+struct Scenario {
+    name: &'static str,
+    peer: Peer,
+    attack: Attack,
+    /// Memory that a node may have beyond what it had before, in bytes.
+    growth_max: u64,
+    /// The server asks for a password meanwhile.
+    with_password: bool,
+}
+
+const fn one(name: &'static str, attack: Attack, growth_max_mb: u64) -> Scenario {
+    let growth_max = growth_max_mb * MB;
+    Scenario { name, peer: Peer::KvorumOne, attack, growth_max, with_password: false }
+}
+
+const fn three(name: &'static str, attack: Attack, growth_max_mb: u64) -> Scenario {
+    Scenario { peer: Peer::KvorumThree, ..one(name, attack, growth_max_mb) }
+}
+
+/// What is bounded by which setting is in `server/docs/operations.md`. A node's own share in each bound
+/// is the growth of its overlays, log cache and block cache under the load: up to 450 MB.
+const SCENARIOS: &[Scenario] = &[
+    one("idle-1000", attack::idle_crowd, 450 + 64),
+    one("idle-10000", attack::ten_thousand, 450 + 640),
+    one("connect-flood", attack::connect_and_close, 450 + 64),
+    Scenario {
+        with_password: true,
+        // A stranger has ten arguments of 16 KB at most.
+        ..one("strangers", attack::strangers, 450 + 1_000 / 4)
+    },
+    one("half-requests", attack::half_requests, 450 + 320),
+    one("deaf-readers", attack::deaf_readers, 450 + 400),
+    one("endless-pipelines", attack::endless_pipelines, 450 + 64),
+    one("long-blocks", attack::long_blocks, 450 + 64),
+    one("many-keys", attack::many_keys, 450 + 256),
+    one("deaf-monitor", attack::deaf_monitor, 450 + 128),
+    one("questions", attack::questions, 450 + 256),
+    one("keys-and-scan", attack::walks, 450 + 128),
+    // maxmemory-clients (2 GB), and the copies of one write on its way: request, operation, entry,
+    // log record, row.
+    one("values-512mb", attack::longest_values, 450 + 2_048 + 6 * 512),
+    one("flushall", attack::flush_all, 450 + 256),
+    three("three: deaf-readers", attack::deaf_readers, 450 + 400),
+    three("three: endless-pipelines", attack::endless_pipelines, 450 + 64),
+    three("three: stopped-follower", attack::stopped_follower, 450 + 64),
+    three("three: slow-follower", attack::slow_follower, 450 + 64),
+    three("three: flushall", attack::flush_all, 450 + 256),
+];
+
+/// What to run.
+pub(crate) struct Options {
+    /// Only scenarios whose name contains this.
+    pub(crate) only: Option<String>,
+    /// Keys that the nodes hold.
+    pub(crate) keys: u64,
+    /// Requests per second of the well-behaved clients.
+    pub(crate) rate: u32,
+    /// How long each of the two measurements of a scenario lasts.
+    pub(crate) duration: Duration,
+    /// Where the servers come from and run.
+    pub(crate) servers: Servers,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+}
+
+/// Runs all scenarios that are wanted.
+///
+/// Errors: servers cannot be started or filled; what goes wrong later is in the report.
+pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
+    raise_descriptors();
+    let stage = options.servers.stage(&[Peer::KvorumOne, Peer::KvorumThree])?;
+    let mut lines = Vec::new();
+    for peer in [Peer::KvorumOne, Peer::KvorumThree] {
+        let wanted: Vec<&Scenario> = SCENARIOS
+            .iter()
+            .filter(|scenario| scenario.peer == peer && options.wants(scenario.name))
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let dataset = Dataset { keys: options.keys, value_bytes: 100 };
+        let mut running = start_and_fill(peer, &stage.site, dataset).await?;
+        for scenario in wanted {
+            let line = measure(options, scenario, &mut running, dataset).await;
+            let line = line.unwrap_or_else(|failure| Line::broken(scenario.name, &failure));
+            eprintln!("{line}");
+            lines.push(line);
+        }
+    }
+    let mut site = stage.site.clone();
+    site.base_port += 20;
+    for line in disk_full::run(&site, &|name| options.wants(name)).await? {
+        eprintln!("{line}");
+        lines.push(line);
+    }
+    Ok(Report { machine: stage.machine, lines })
+}
+
+/// For the crowd on this side; nodes raise their own.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("! the limit of descriptors stays as it is: {error}");
+    }
+}
+
+async fn measure(
+    options: &Options,
+    scenario: &Scenario,
+    running: &mut Running,
+    dataset: Dataset,
+) -> Result<Line, Failure> {
+    let leader = running.leader().await?;
+    let case = Case { dataset, point: Point::new(Verb::Mix, CONNECTIONS, 1) };
+    let mut plan = plan(scenario.peer, &leader, case, WARMUP, options.duration);
+    plan.rate = Some(f64::from(options.rate));
+    let alone = under_load(plan.clone()).await?;
+    if scenario.with_password {
+        attack::set_password(&leader.address, true).map_err(Failure::new)?;
+        plan.password = Some(attack::PASSWORD.to_owned());
+    }
+    let pids: Vec<u32> = leader.processes.iter().map(|process| process.pid).collect();
+    let before = resident(&pids);
+    let stop = Arc::new(AtomicBool::new(false));
+    let highest = watch_memory(pids.clone(), stop.clone());
+    let attacked = attack_in_thread(scenario, &leader, options.keys, stop.clone());
+    tokio::time::sleep(LEAD).await;
+    let beside = under_load(plan).await;
+    stop.store(true, Relaxed);
+    let attacked = attacked.join().unwrap_or_else(|_| Err("the attacker panicked".to_owned()));
+    if scenario.with_password {
+        attack::set_password(&leader.address, false).map_err(Failure::new)?;
+    }
+    tokio::time::sleep(REST).await;
+    let beside = beside?;
+    let mut wrong: Vec<String> = attacked.err().into_iter().collect();
+    if beside.failures > 0 {
+        wrong.push(format!("{} requests of others failed", beside.failures));
+    }
+    if let Err(failure) = running.leader().await {
+        wrong.push(failure.to_string());
+    }
+    let memory = (before, highest.load(Relaxed), before + scenario.growth_max);
+    Ok(Line::judge(scenario.name, (alone.latency, beside.latency), memory, wrong))
+}
+
+/// What the well-behaved clients saw.
+struct Seen {
+    latency: Option<Latency>,
+    failures: u64,
+}
+
+async fn under_load(plan: Plan) -> Result<Seen, Failure> {
+    let outcome = in_thread(move || load::run(&plan, &Watch::default())).await??;
+    Ok(Seen { latency: outcome.tally.latency_of_all(), failures: outcome.tally.failures() })
+}
+
+fn attack_in_thread(
+    scenario: &Scenario,
+    leader: &Leader,
+    keys: u64,
+    stop: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<Result<(), String>> {
+    let (attack, address) = (scenario.attack, leader.address.clone());
+    let followers = leader.processes.iter().skip(1).map(|process| process.pid).collect();
+    std::thread::spawn(move || attack(&Victim { address, followers, keys, stop: &stop }))
+}
+
+/// Most memory of one of the nodes.
+fn resident(pids: &[u32]) -> u64 {
+    pids.iter().map(|pid| Sample::take(*pid).resident_bytes()).max().unwrap_or(0)
+}
+
+fn watch_memory(pids: Vec<u32>, stop: Arc<AtomicBool>) -> Arc<AtomicU64> {
+    let highest = Arc::new(AtomicU64::new(0));
+    let shown = highest.clone();
+    std::thread::spawn(move || {
+        while !stop.load(Relaxed) {
+            shown.fetch_max(resident(&pids), Relaxed);
+            std::thread::sleep(SAMPLE_EVERY);
+        }
+    });
+    highest
+}
