@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
+use storage::space::Room;
 use storage::txn::LOOKUPS_EXPECTED_MAX;
 use tokio::time::Instant;
 
@@ -227,15 +228,26 @@ pub(super) fn read(server: &Server, view: &View, database: u8, checked: &Checked
     reply
 }
 
+/// Whether a follower sends a session's reads to the leader: by its setting, or because its disk is
+/// full, so that it takes no entries and would wait in vain for what the leader has.
+fn reads_elsewhere(server: &Server, session: &Session) -> bool {
+    !session.readonly
+        && match server.settings.load().follower_reads {
+            FollowerReads::Redirect => true,
+            FollowerReads::Linearizable => server.node.shared.space.room() == Room::Exhausted,
+            FollowerReads::Stale => false,
+        }
+}
+
 /// A version of the data that these reads may be answered from; `Err`: their replies.
 async fn prepare(
     server: &Server,
     session: &Session,
     requests: &[Checked],
 ) -> Result<View, Vec<Reply>> {
-    let asks_elsewhere =
-        server.settings.load().follower_reads == FollowerReads::Redirect && !session.readonly;
-    if asks_elsewhere && let Leadership::At(_, leader) = known_leader(server).await {
+    if reads_elsewhere(server, session)
+        && let Leadership::At(_, leader) = known_leader(server).await
+    {
         let moved =
             |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
         return Err(requests.iter().map(moved).collect());
@@ -272,9 +284,7 @@ pub(super) fn redirect(
     let values = server.settings.load();
     let elsewhere = match spec.run {
         Run::Write { .. } => values.follower_writes == FollowerWrites::Redirect,
-        Run::Read(_) | Run::Scan(_) => {
-            values.follower_reads == FollowerReads::Redirect && !session.readonly
-        }
+        Run::Read(_) | Run::Scan(_) => reads_elsewhere(server, session),
         Run::Session(_) | Run::Node(_) | Run::Exec | Run::Watch | Run::Container => false,
     };
     match server.node.leadership() {
