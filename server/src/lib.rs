@@ -25,6 +25,8 @@ mod random;
 pub mod redact;
 mod server;
 pub mod session;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod slowlog;
 pub mod state_machine;
 pub mod status;

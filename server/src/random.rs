@@ -33,7 +33,7 @@ pub(crate) fn random_u64() -> u64 {
 }
 
 /// Begins this thread's sequence anew.
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn seed(seed: u64) {
     STATE.with(|state| state.set(seed));
 }

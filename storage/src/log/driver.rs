@@ -5,6 +5,7 @@
 //! is a power cut as far as the log can see one: what was queued is answered with an error, and
 //! nothing is written any more.
 
+use std::io;
 use std::time::Instant;
 
 use super::writer::Writer;
@@ -25,6 +26,11 @@ impl Driver {
     /// When a turn is due even if nothing is queued.
     pub fn due(&self) -> Option<Instant> {
         self.writer.deadline()
+    }
+
+    /// Why nothing is written any more.
+    pub fn failure(&self) -> Option<io::Error> {
+        self.writer.shared.failure()
     }
 }
 

@@ -23,6 +23,7 @@ const MANIFESTS: &[&str] = &[
     "tests/Cargo.toml",
     "tests/verify/Cargo.toml",
     "tests/chaos/Cargo.toml",
+    "tests/sim/Cargo.toml",
     "bench/Cargo.toml",
 ];
 

@@ -1,0 +1,29 @@
+//! A cluster in one thread: real nodes over a simulated network, disk and clock, from one seed.
+//!
+//! In reading order: `dice` is all chance, `trace` the fingerprint of a run; `disk`, `engine`,
+//! `network`, `clock` and `workers` are what nodes stand on; `cluster` starts and crashes them;
+//! `clients` use it, `faults` and `orders` harm it, `invariants` look at it; `run` is one run from a
+//! seed. What is real: the Raft library with our settings and types, log, state machine, peer frames
+//! and server, group commit, read barrier, orders, regular duties. What is not: the LSM engine (the
+//! memory engine is used), clients' connections, joining by itself.
+//!
+//! Tokio wakes some waiters and polls the branches of `select!` in a random order. Only a build
+//! with `--cfg tokio_unstable` can seed that; the alias `cargo sim` makes one. Without it a seed
+//! still names all faults and delays, but two runs of it may differ.
+
+pub mod clients;
+pub mod clock;
+pub mod cluster;
+pub mod dice;
+pub mod disk;
+pub mod engine;
+pub mod faults;
+pub mod invariants;
+pub mod network;
+pub mod orders;
+pub mod run;
+pub mod trace;
+pub mod workers;
+
+#[cfg(test)]
+mod tests;
