@@ -66,6 +66,9 @@ pub const REPLY_DELAY_MAX: Duration = Duration::from_millis(20);
 /// Bytes read from a client at once.
 pub const READ_CHUNK_BYTES: usize = 64 << 10;
 
+/// Bytes that a client sends at once, beyond which the others have a turn before they are executed.
+pub const TURN_BYTES: usize = READ_CHUNK_BYTES / 2;
+
 /// Requests of one connection that are executed before its replies are written.
 pub const PIPELINE_BATCH_REQUESTS: usize = 10_000;
 

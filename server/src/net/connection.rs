@@ -3,7 +3,7 @@
 use crate::clients::{Client, MonitorFeed};
 use crate::dispatch;
 use crate::dispatch::outgoing::Outgoing;
-use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES};
+use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES, TURN_BYTES};
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::session::Session;
@@ -123,6 +123,10 @@ impl Connection {
                 Event::Bytes(bytes) => {
                     self.session.client.total_input_bytes.fetch_add(bytes as u64, Relaxed);
                     self.server.metrics.net_input_bytes.add(bytes as u64);
+                    if bytes >= TURN_BYTES {
+                        // More is there already, perhaps without end: the others have a turn first.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Event::Line(line) => {
                     self.outgoing.buffer.extend_from_slice(&line);

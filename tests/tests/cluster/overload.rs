@@ -5,6 +5,9 @@ use kvorum_tests::client::{Client, text};
 use kvorum_tests::cluster::{CLUSTER_WAIT, Cluster};
 use kvorum_tests::node::{Node, wait_until};
 use protocol::Reply;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
 
 const VALUE_BYTES: usize = 8 << 20;
 
@@ -85,4 +88,38 @@ fn reads_of_many_keys_are_answered_as_those_of_few() {
     assert_eq!(text(&client.receive().unwrap()), "OK");
     assert_eq!(text(&client.receive().unwrap()), "5000");
     assert_eq!(text(&client.receive().unwrap()), "x");
+}
+
+/// Commands that the node executes between two requests of a client that waits for each, while
+/// another sends without end: it must not be served until it happens to stop.
+#[test]
+fn an_endless_pipeline_takes_turns_with_the_others() {
+    let cluster = Cluster::start(1, &["storage-engine=memory"]);
+    let node = &cluster.nodes[0];
+    let mut greedy = TcpStream::connect(&node.addr).unwrap();
+    let mut replies = greedy.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let pings = b"*1\r\n$4\r\nPING\r\n".repeat(10_000);
+        while greedy.write_all(&pings).is_ok() {}
+    });
+    let reader = thread::spawn(move || {
+        let mut chunk = vec![0; 1 << 20];
+        while replies.read(&mut chunk).is_ok_and(|count| count > 0) {}
+    });
+    let mut client = node.client();
+    let executed = |client: &mut Client| -> u64 {
+        let info = text(&client.ask("INFO stats"));
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.expect("a figure of INFO").trim().parse().unwrap()
+    };
+    while executed(&mut client) < 100_000 {}
+    let figures: Vec<u64> = (0..40).map(|_| executed(&mut client)).collect();
+    let mut between: Vec<u64> = figures.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    between.sort_unstable();
+    // A turn is one chunk of input, some 4,700 of these; a few turns may pass until this client is
+    // awake. Without turns it is some 300,000, every second time.
+    assert!(between[between.len() * 3 / 4] < 60_000, "{between:?}");
+    expect(&mut client, "CLIENT KILL TYPE normal SKIPME yes", "1");
+    sender.join().unwrap();
+    reader.join().unwrap();
 }
