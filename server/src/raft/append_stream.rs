@@ -9,9 +9,10 @@ use crate::raft::types::*;
 use futures_util::Stream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+type Requests = mpsc::Receiver<(Frame, AppendRequest)>;
 
 /// The connection's end of a stream.
 pub(crate) struct AppendStream {
@@ -30,13 +31,15 @@ impl AppendStream {
         let (answered, heads) = mpsc::unbounded_channel();
         let ended = Arc::new(AtomicBool::new(false));
         let stop = CancellationToken::new();
+        let (leave, left) = oneshot::channel();
+        let received = Some((received, leave));
         let queue = Queue { requests: received, heads: answered, stop: stop.clone() };
         let input = futures_util::stream::unfold(queue, |mut queue| async {
             let request = queue.next().await?;
             Some((request, queue))
         });
         let stream = AppendStream { requests, ended: ended.clone() };
-        (stream, input, Ending { heads, ended, stop })
+        (stream, input, Ending { heads, left: Some(left), rest: None, ended, stop })
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -52,32 +55,49 @@ impl AppendStream {
 
 /// The heads of the frames to answer, and the way to end the stream.
 pub(crate) struct Ending {
-    pub(crate) heads: mpsc::UnboundedReceiver<Frame>,
+    heads: mpsc::UnboundedReceiver<Frame>,
+    /// What nobody read, once the stream is dropped.
+    left: Option<oneshot::Receiver<Requests>>,
+    rest: Option<Requests>,
     ended: Arc<AtomicBool>,
     stop: CancellationToken,
 }
 
 impl Ending {
-    /// Says that the stream takes no more: what was taken comes out of `heads`, and then nothing.
+    /// The head of the next frame to answer: those that were read, and after the stream was dropped
+    /// those that were not; None: all are accounted for.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        if let Some(head) = self.heads.recv().await {
+            return Some(head);
+        }
+        if let Some(left) = self.left.take() {
+            self.rest = left.await.ok();
+        }
+        // Waits for senders that have their place in the queue and did not run since.
+        self.rest.as_mut()?.recv().await.map(|(head, _)| head)
+    }
+
+    /// Says that the stream takes no more: what was taken comes out of `next`, and then nothing.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.stop.cancel();
     }
 }
 
-/// What waits to be appended. Dropping it hands over the heads of what was not.
+/// What waits to be appended. Dropping it leaves what was not to the `Ending`.
 struct Queue {
-    requests: mpsc::Receiver<(Frame, AppendRequest)>,
+    requests: Option<(Requests, oneshot::Sender<Requests>)>,
     heads: mpsc::UnboundedSender<Frame>,
     stop: CancellationToken,
 }
 
 impl Queue {
     async fn next(&mut self) -> Option<AppendRequest> {
+        let (requests, _) = self.requests.as_mut()?;
         let (head, request) = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
-            received = self.requests.recv() => received?,
+            received = requests.recv() => received?,
         };
         // Nobody answers when the connection is gone.
         drop(self.heads.send(head));
@@ -87,14 +107,10 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        self.requests.close();
-        loop {
-            match self.requests.try_recv() {
-                Ok((head, _)) => drop(self.heads.send(head)),
-                // A sender that has its place puts the request there at once.
-                Err(TryRecvError::Empty) => std::thread::yield_now(),
-                Err(TryRecvError::Disconnected) => return,
-            }
+        if let Some((mut requests, leave)) = self.requests.take() {
+            requests.close();
+            // Nobody answers when the connection is gone.
+            drop(leave.send(requests));
         }
     }
 }
@@ -139,14 +155,14 @@ mod tests {
             stream.send(head(request_id), request()).await.unwrap();
         }
         for expected in 0..3 {
-            assert_eq!(ending.heads.recv().await.unwrap().request_id, expected);
+            assert_eq!(ending.next().await.unwrap().request_id, expected);
         }
         ending.end();
         assert!(stream.has_ended());
         reader.await.unwrap();
         let late = stream.send(head(3), request()).await;
         assert_eq!(late.unwrap_err().request_id, 3);
-        assert!(ending.heads.recv().await.is_none(), "everything is accounted for");
+        assert!(ending.next().await.is_none(), "everything is accounted for");
 
         let (stream, input, mut ending) = AppendStream::new(8);
         for request_id in 0..5 {
@@ -155,8 +171,33 @@ mod tests {
         // Nobody reads any more.
         drop(input);
         for expected in 0..5 {
-            assert_eq!(ending.heads.recv().await.unwrap().request_id, expected);
+            assert_eq!(ending.next().await.unwrap().request_id, expected);
         }
-        assert!(ending.heads.recv().await.is_none());
+        assert!(ending.next().await.is_none());
+    }
+    /// One thread runs everything, so whoever waits on it without giving it back waits for ever.
+    #[test]
+    fn a_sender_that_has_its_place_and_did_not_run_yet_blocks_nobody() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let (stream, input, mut ending) = AppendStream::new(1);
+                let mut input = Box::pin(input);
+                stream.send(head(0), request()).await.unwrap();
+                let sender =
+                    tokio::spawn(async move { stream.send(head(1), request()).await.is_ok() });
+                tokio::task::yield_now().await;
+                // Its place goes to the sender, which runs only when this task waits.
+                assert!(input.next().await.is_some());
+                drop(input);
+                assert_eq!(ending.next().await.unwrap().request_id, 0);
+                let next = ending.next().await.map(|head| head.request_id);
+                assert_eq!(next, sender.await.unwrap().then_some(1));
+                assert!(ending.next().await.is_none());
+            });
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
     }
 }

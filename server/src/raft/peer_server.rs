@@ -369,7 +369,7 @@ async fn append_stream(
 ) {
     let mut results = Box::pin(server.node.shared.raft.stream_append(requests));
     while let Some(result) = results.next().await {
-        let Some(head) = ending.heads.recv().await else { return };
+        let Some(head) = ending.next().await else { return };
         let (answer, last) = match result {
             Ok(result) => (Ok(result.to_bytes()), result.is_err()),
             Err(fatal) => (Err(fatal.to_string()), true),
@@ -383,7 +383,7 @@ async fn append_stream(
         }
     }
     drop(results);
-    while let Some(head) = ending.heads.recv().await {
+    while let Some(head) = ending.next().await {
         send(&answers, &server, &head, Err(AFTER_CONFLICT.to_owned())).await;
     }
 }
