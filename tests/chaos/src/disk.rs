@@ -97,7 +97,7 @@ fn run(command: &mut Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shim::Tools;
+    use crate::shim::{Control, Tools};
 
     #[test]
     fn a_cut_loses_what_was_not_synced_and_only_that() {
@@ -116,6 +116,19 @@ mod tests {
         File::open(&mount).unwrap().sync_all().unwrap();
         let mut open = File::create(mount.join("open")).unwrap();
         open.write_all(b"goes").unwrap();
+        // As the log is written: whole blocks past the page cache, over blocks that were synced.
+        let control = Control::create(root.path().join("control")).unwrap();
+        let overwrite = |name: &str, then: &str| {
+            fs::write(mount.join(name), [b'a'; 4096]).unwrap();
+            File::open(mount.join(name)).unwrap().sync_all().unwrap();
+            let mut dd = Command::new("dd");
+            dd.args(["if=/dev/zero", "bs=4096", "count=1", "oflag=direct", then]);
+            dd.arg(format!("of={}", mount.join(name).display())).stderr(Stdio::null());
+            dd.env("LD_PRELOAD", &tools.shim).env("CHAOS_CONTROL", &control.path);
+            assert!(dd.status().unwrap().success());
+        };
+        overwrite("direct", "conv=notrunc");
+        overwrite("direct-synced", "conv=notrunc,fdatasync");
         assert!(disk.cut(&tools.cut));
         assert!(open.sync_all().is_err() || open.write_all(b"x").is_err());
         drop((synced, open));
@@ -123,5 +136,7 @@ mod tests {
         assert_eq!(fs::read(mount.join("synced")).unwrap(), b"stays");
         let left = fs::read(mount.join("open")).unwrap_or_default();
         assert!(left.is_empty(), "{left:?}");
+        assert_eq!(fs::read(mount.join("direct")).unwrap(), [b'a'; 4096]);
+        assert_eq!(fs::read(mount.join("direct-synced")).unwrap(), [0; 4096]);
     }
 }
