@@ -152,7 +152,9 @@ impl Worker {
         let Some(reply) = reply else { return Fate::Unknown };
         let Reply::Error(error) = reply else { return Fate::Done };
         match error.split(' ').next() {
-            Some("MOVED" | "REDIRECT" | "CLUSTERDOWN" | "TRYAGAIN" | "EXECABORT") => Fate::Refused,
+            Some("MOVED" | "REDIRECT" | "CLUSTERDOWN" | "TRYAGAIN" | "EXECABORT" | "MISCONF") => {
+                Fate::Refused
+            }
             Some("UNKNOWN") => Fate::Unknown,
             _ => {
                 let mut history = self.shared.journal.history.lock().expect("no client panicked");
