@@ -45,6 +45,8 @@ mutants! {
         "The log is written and never synced."
     AckBeforeFsync "ack-before-fsync"
         "Records of the log are reported as durable before the sync."
+    FsyncErrorsIgnored "fsync-errors-ignored"
+        "The log goes on after a failed sync."
     AckBeforeQuorum "ack-before-quorum"
         "The leader counts entries as stored by a peer when they are sent."
     VoteNotPersisted "vote-not-persisted"
@@ -61,6 +63,8 @@ mutants! {
         "A leader gives read indexes without asking whether it still leads."
     ReadsBeforeApply "reads-before-apply"
         "A follower asks for a read index and does not wait until it is applied."
+    BarrierJoinedLate "barrier-joined-late"
+        "A read takes the answer of a round that began before it arrived."
     SnapshotWithoutMembership "snapshot-without-membership"
         "A snapshot does not say who the members are."
     TruncatedLogAccepted "truncated-log-accepted"
@@ -69,6 +73,8 @@ mutants! {
         "Checksums of the log's records are not compared."
     WipedRejoin "wiped-rejoin"
         "A node without its disk takes its old id, and votes."
+    StrangersAdmitted "strangers-admitted"
+        "Nodes of another cluster are listened to."
     LocalExpiry "local-expiry"
         "Readers judge deadlines by the clock of their node."
     TimeGoesBack "time-goes-back"
@@ -105,6 +111,11 @@ pub fn on(mutant: Mutant) -> bool {
         Some(*found.unwrap_or_else(|| panic!("{VARIABLE}: there is no mutant {name}")))
     });
     *chosen == Some(mutant)
+}
+
+/// What becomes of an error that only this mutant would go on after.
+pub fn tolerate<E>(mutant: Mutant, error: E) -> Result<(), E> {
+    if on(mutant) { Ok(()) } else { Err(error) }
 }
 
 /// Whether an environment variable is for this module, and no setting.

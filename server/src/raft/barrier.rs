@@ -7,6 +7,7 @@
 
 use crate::limits::{GATHER_TURNS_MAX, READS_WAITING_MAX};
 use crate::raft::error::ReplicationError;
+use storage::mutants::{self, Mutant};
 use tokio::sync::{mpsc, oneshot};
 
 type Waiter = oneshot::Sender<Result<u64, ReplicationError>>;
@@ -58,6 +59,11 @@ where
             }
         }
         let outcome = round().await;
+        while mutants::on(Mutant::BarrierJoinedLate)
+            && let Ok(late) = waiting.try_recv()
+        {
+            waiters.push(late);
+        }
         for waiter in waiters.drain(..) {
             // A reader that is gone no longer wants the answer.
             drop(waiter.send(outcome.clone()));

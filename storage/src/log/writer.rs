@@ -324,7 +324,8 @@ impl Writer {
         }
         let begin = (self.shared.clock)();
         if !mutants::on(Mutant::NoFsync) {
-            self.segment.file.sync_data()?;
+            let synced = self.segment.file.sync_data();
+            synced.or_else(|error| mutants::tolerate(Mutant::FsyncErrorsIgnored, error))?;
         }
         self.last_sync = (self.shared.clock)();
         self.segment.synced = self.segment.end;

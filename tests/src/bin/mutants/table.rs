@@ -70,7 +70,6 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             storage(
                 "log::tests::crash::power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part",
             ),
-            storage("log::tests::basic::one_sync_covers_what_waits_together"),
             POWER,
         ],
         Mutant::AckBeforeFsync => vec![
@@ -78,6 +77,12 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
                 "log::tests::crash::power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part",
             ),
             POWER,
+        ],
+        Mutant::FsyncErrorsIgnored => vec![
+            storage(
+                "log::tests::failure::after_the_first_failure_nothing_is_acknowledged_and_nothing_retried",
+            ),
+            DEEP,
         ],
         Mutant::AckBeforeQuorum => vec![
             cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
@@ -114,6 +119,10 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
         Mutant::ReadsBeforeApply => {
             vec![cluster("reads::a_follower_that_slept_answers_with_what_is"), HISTORIES]
         }
+        Mutant::BarrierJoinedLate => vec![
+            server("raft::barrier::tests::a_read_never_joins_a_round_that_began_before_it"),
+            HISTORIES,
+        ],
         Mutant::SnapshotWithoutMembership => {
             vec![cluster("snapshots::a_node_that_was_away_comes_back_by_snapshot"), ROUNDS]
         }
@@ -127,6 +136,9 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
         ],
         Mutant::WipedRejoin => {
             vec![cluster("membership::a_wiped_node_comes_back_as_another"), DEEP]
+        }
+        Mutant::StrangersAdmitted => {
+            vec![cluster("membership::a_stray_cluster_at_a_members_address_is_refused")]
         }
         Mutant::LocalExpiry => {
             vec![cluster("reads::a_key_expires_by_an_entry_and_by_no_clock"), DEEP]
