@@ -13,9 +13,19 @@ const FORWARD: &[&str] = &["follower-writes=forward"];
 
 #[test]
 fn writes_survive_kill_9_of_the_leader() {
-    let mut cluster = Cluster::start(3, &[]);
+    kill_leaders(2, &[]);
+}
+
+/// Their leader is lost with answers under way: what it may have done is not sent once more.
+#[test]
+fn forwarded_writes_survive_kill_9_of_the_leader_and_happen_once() {
+    kill_leaders(3, FORWARD);
+}
+
+fn kill_leaders(times: usize, settings: &[&str]) {
+    let mut cluster = Cluster::start(3, settings);
     let load = Load::start(&cluster.addresses(), 3);
-    for _ in 0..2 {
+    for _ in 0..times {
         load.wait_for(200);
         let leader = cluster.leader();
         cluster.nodes[leader].kill();

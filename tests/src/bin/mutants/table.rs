@@ -158,6 +158,11 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             cluster("requests::optimistic_increments_on_all_nodes_lose_nothing"),
         ],
         Mutant::SwappedReplies => vec![cluster("requests::replies_never_cross_clients"), CHAOS],
-        Mutant::ForwardedTwice => vec![ROUNDS, HISTORIES, CHAOS],
+        Mutant::ForwardedTwice => vec![
+            cluster("durability::forwarded_writes_survive_kill_9_of_the_leader_and_happen_once"),
+            ROUNDS,
+            HISTORIES,
+            CHAOS,
+        ],
     }
 }
