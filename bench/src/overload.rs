@@ -185,7 +185,8 @@ async fn measure(
     let beside = beside?;
     let mut wrong: Vec<String> = attacked.err().into_iter().collect();
     if beside.failures > 0 {
-        wrong.push(format!("{} requests of others failed", beside.failures));
+        let kinds = &beside.errors;
+        wrong.push(format!("{} requests of others failed: {kinds:?}", beside.failures));
     }
     if let Err(failure) = running.leader().await {
         wrong.push(failure.to_string());
@@ -198,11 +199,15 @@ async fn measure(
 struct Seen {
     latency: Option<Latency>,
     failures: u64,
+    /// First words of the errors among them.
+    errors: Vec<String>,
 }
 
 async fn under_load(plan: Plan) -> Result<Seen, Failure> {
     let outcome = in_thread(move || load::run(&plan, &Watch::default())).await??;
-    Ok(Seen { latency: outcome.tally.latency_of_all(), failures: outcome.tally.failures() })
+    let tally = &outcome.tally;
+    let (latency, failures) = (tally.latency_of_all(), tally.failures());
+    Ok(Seen { latency, failures, errors: tally.errors.keys().cloned().collect() })
 }
 
 fn attack_in_thread(
