@@ -246,6 +246,8 @@ impl Client {
 pub struct ClientRegistry {
     clients: Mutex<BTreeMap<u64, Arc<Client>>>,
     count: AtomicUsize,
+    /// Connections that are not yet clients: their TLS handshake is not done.
+    pub shaking_hands: AtomicUsize,
     last_id: AtomicU64,
     pause: Pause,
     monitors: Monitors,
@@ -306,6 +308,11 @@ impl ClientRegistry {
     /// How many clients are connected.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many connections of clients there are, those that still shake hands included.
+    pub fn connected(&self) -> usize {
+        self.count() + self.shaking_hands.load(Ordering::Relaxed)
     }
 
     /// All clients, by id.

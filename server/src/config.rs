@@ -24,7 +24,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use storage::mutants::is_for_mutants;
 use tokio::sync::watch;
 
@@ -36,6 +36,21 @@ pub struct Settings {
     values: ArcSwap<Values>,
     sources: Mutex<BTreeMap<&'static str, Source>>,
     generation: watch::Sender<u64>,
+    agree: OnceLock<Agree>,
+}
+
+/// Acts on values that are about to be current because these settings are set (none: as they are),
+/// or says why it cannot.
+pub type Agree =
+    Box<dyn Fn(&Values, &BTreeSet<&'static str>) -> Result<(), Disagreement> + Send + Sync>;
+
+/// Why values cannot become current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// Starts the names of the settings that it is about.
+    pub prefix: &'static str,
+    /// As CONFIG SET replies.
+    pub reason: &'static str,
 }
 
 impl Default for Settings {
@@ -47,7 +62,12 @@ impl Default for Settings {
 impl Settings {
     fn new(values: Values, sources: BTreeMap<&'static str, Source>) -> Self {
         let generation = watch::Sender::new(0);
-        Self { values: ArcSwap::from_pointee(values), sources: Mutex::new(sources), generation }
+        Self {
+            values: ArcSwap::from_pointee(values),
+            sources: Mutex::new(sources),
+            generation,
+            agree: OnceLock::new(),
+        }
     }
 
     /// Reads all sources. `environment` may hold variables of others; `flags` are names with
@@ -155,10 +175,29 @@ impl Settings {
         }
         let last = pairs.last().map_or("", |(name, _)| name);
         check(&values).map_err(|reason| refused(last, &reason))?;
+        if let Some(agree) = self.agree.get()
+            && let Err(Disagreement { prefix, reason }) = agree(&values, &seen)
+        {
+            let concerned = |name: &&str| name.to_ascii_lowercase().starts_with(prefix);
+            let name = pairs.iter().map(|(name, _)| *name).find(concerned);
+            return Err(refused(name.unwrap_or(last), reason));
+        }
         self.values.store(Arc::new(values));
         sources.extend(seen.into_iter().map(|name| (name, Source::Runtime)));
         self.generation.send_modify(|generation| *generation += 1);
         Ok(())
+    }
+
+    /// Has `agree` asked before CONFIG SET changes anything; it is the last that can refuse. Once.
+    pub fn ask_before_change(&self, agree: Agree) {
+        assert!(self.agree.set(agree).is_ok(), "only one is asked");
+    }
+
+    /// Asks again whether the current values can be acted on, as if they were set anew.
+    pub fn ask_again(&self, names: &BTreeSet<&'static str>) -> Result<(), Disagreement> {
+        // No change meanwhile.
+        let _sources = self.sources.lock();
+        self.agree.get().map_or(Ok(()), |agree| agree(&self.load(), names))
     }
 
     /// All settings as a configuration file, each with its meaning, bounds and source; secrets are
@@ -217,12 +256,24 @@ fn check(values: &Values) -> Result<(), String> {
         let rule = "must be more than half of election-timeout-max-ms plus heartbeat-interval-ms";
         return Err(format!("election-timeout-min-ms {rule}"));
     }
-    if values.peer_listen.is_empty()
-        && values.listen_address().1.checked_add(PEER_PORT_OFFSET).is_none()
-    {
+    let (_, port) = values.listen_address();
+    let base = if values.plain_is_off() { values.tls_port as u16 } else { port };
+    if values.peer_listen.is_empty() && base.checked_add(PEER_PORT_OFFSET).is_none() {
         return Err("the port of 'listen' plus 10000 is no port: set peer-listen".into());
     }
-    let (host, port) = values.advertise_address();
+    if values.tls_port != 0 && values.tls_port == u64::from(port) {
+        return Err(
+            "tls-port is the port of 'listen': give port 0 to 'listen' to serve TLS only".into()
+        );
+    }
+    let joins = !values.join_addresses().is_empty();
+    if joins && values.joins_by_tls() && !values.has_authorities() {
+        return Err("join by TLS needs tls-ca-cert-file or tls-ca-cert-dir".into());
+    }
+    let (host, mut port) = values.advertise_address();
+    if values.joins_by_tls() {
+        port = values.announced_tls_port();
+    }
     let mut nodes: BTreeSet<String> = values.join_addresses().into_iter().collect();
     nodes.insert(format!("{host}:{port}"));
     if values.bootstrap_expect > 0 && nodes.len() as u64 >= 2 * values.bootstrap_expect {

@@ -4,7 +4,7 @@
 //! [`state_machine`] applies log entries, purely; [`raft`] replicates them; [`dispatch`] routes
 //! requests; [`net`] is clients' connections. The node's registries are [`config`], [`clients`],
 //! [`metrics`], [`slowlog`], [`users`], [`acl_log`] and [`status`], seen by commands through [`node_control`]; [`server`]
-//! puts all of it together, and [`cli`] is the binary.
+//! puts all of it together, `tls` keeps its certificates, and [`cli`] is the binary.
 //!
 //! Use only downwards: net -> dispatch -> raft -> state_machine -> commands -> storage, protocol.
 
@@ -30,7 +30,9 @@ pub mod simulation;
 pub mod slowlog;
 pub mod state_machine;
 pub mod status;
+mod stream;
 pub mod surroundings;
 pub mod tasks;
+mod tls;
 pub mod transport;
 pub mod users;

@@ -129,6 +129,25 @@ pub const PEER_CONNECTIONS_MAX: usize = 1024;
 /// Time for a connection to a peer to be made.
 pub const PEER_CONNECT_WAIT: Duration = Duration::from_millis(1000);
 
+/// Time for a TLS handshake with a client or a peer, beginning when it connects.
+pub const TLS_HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+
+/// Handshakes of clients that go on at a time, not counting clients that have sent nothing yet;
+/// further ones wait.
+pub const TLS_HANDSHAKES_MAX: usize = 256;
+
+/// Time for saying goodbye on a TLS connection that ends.
+pub const TLS_GOODBYE_WAIT: Duration = Duration::from_millis(500);
+
+/// Pause between two looks at whether the files of certificates have changed.
+pub const TLS_FILES_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Bytes of one file of certificates or of a key.
+pub const TLS_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Files of certificates in one directory.
+pub const TLS_FILES_MAX: usize = 1024;
+
 /// Time a peer has to answer a heartbeat.
 pub const HEARTBEAT_ANSWER_WAIT: Duration = Duration::from_millis(1000);
 

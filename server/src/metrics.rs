@@ -80,6 +80,8 @@ pub struct Metrics {
     pub connections_received: Counter,
     /// Connections refused because of `maxclients`.
     pub connections_rejected: Counter,
+    /// TLS handshakes of clients and peers that failed.
+    pub tls_handshakes_failed: Counter,
     /// Commands that ran.
     pub commands_processed: Counter,
     /// Bytes received from clients.
@@ -153,6 +155,7 @@ impl Default for Metrics {
             started_ms: crate::clock::unix_ms(),
             connections_received: Counter::default(),
             connections_rejected: Counter::default(),
+            tls_handshakes_failed: Counter::default(),
             commands_processed: Counter::default(),
             net_input_bytes: Counter::default(),
             net_output_bytes: Counter::default(),
@@ -261,6 +264,7 @@ impl Metrics {
         let counters = [
             &self.connections_received,
             &self.connections_rejected,
+            &self.tls_handshakes_failed,
             &self.commands_processed,
             &self.net_input_bytes,
             &self.net_output_bytes,

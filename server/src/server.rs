@@ -12,6 +12,7 @@ use crate::random::random_u64;
 use crate::slowlog::SlowLog;
 use crate::state_machine::AppliedState;
 use crate::status::{ClusterStatus, RaftFigures, Role};
+use crate::tls::Tls;
 use crate::users::Users;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) bootstrap: Arc<Bootstrap>,
     /// Clients that there are descriptors for.
     pub(crate) clients_max: u64,
+    pub(crate) tls: Arc<Tls>,
     /// Ends accepting and all connections.
     pub(crate) stop: CancellationToken,
     /// Cancelled by SHUTDOWN; the process then stops as for SIGTERM.
@@ -79,6 +81,7 @@ impl Server {
         settings: Arc<Settings>,
         node: Node,
         bootstrap: Arc<Bootstrap>,
+        tls: Arc<Tls>,
         stop: CancellationToken,
         shutdown: CancellationToken,
         clients_max: u64,
@@ -91,6 +94,7 @@ impl Server {
             slowlog: SlowLog::default(),
             node,
             bootstrap,
+            tls,
             stop,
             shutdown,
             last_save: AtomicU64::new(crate::clock::unix_ms()),

@@ -98,6 +98,8 @@ impl WatchedKeys {
 pub struct Session {
     /// Its entry among the node's clients.
     pub client: Arc<Client>,
+    /// Whether it speaks TLS: then it is told the members' TLS ports.
+    pub tls: bool,
     /// Database selected.
     pub database: u8,
     /// Protocol of the replies.
@@ -130,6 +132,7 @@ impl Session {
         Self {
             client,
             account,
+            tls: false,
             database: 0,
             version: RespVersion::Resp2,
             authenticated,

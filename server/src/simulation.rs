@@ -9,11 +9,12 @@ use crate::commands::context::ReadContext;
 use crate::config::Settings;
 use crate::node_control::{MembershipChange, Order};
 use crate::raft::applier::Machine;
-use crate::raft::bootstrap::{Bootstrap, Introduction};
+use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
 use crate::raft::duties;
 use crate::raft::error::ReplicationError;
 use crate::raft::identity::{Identity, Pledge};
+use crate::raft::introduction::Introduction;
 use crate::raft::node::{Leadership, Node};
 use crate::raft::peer_server::PeerServer;
 use crate::raft::types::{Membership, NodeAddress};
@@ -238,5 +239,5 @@ impl Replica {
 }
 
 fn address(id: u64) -> NodeAddress {
-    NodeAddress { client: format!("{id}:client"), peer: format!("{id}") }
+    NodeAddress { client: format!("{id}:client"), peer: format!("{id}"), tls_port: 0 }
 }

@@ -38,8 +38,10 @@ pub struct Member {
     pub id: u64,
     /// Host that clients reach it at.
     pub host: String,
-    /// Port that clients reach it at.
+    /// Port that clients reach it at; where none is served without TLS, the same as `tls_port`.
     pub port: u16,
+    /// Port that clients reach it at by TLS; 0: none.
+    pub tls_port: u16,
     /// Port that peers reach it at.
     pub peer_port: u16,
     /// Whether it votes.
@@ -55,6 +57,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// The port for clients without TLS, if there is one.
+    pub fn plain_port(&self) -> Option<u16> {
+        (self.port != self.tls_port).then_some(self.port)
+    }
+
     /// The 40 hexadecimal digits that CLUSTER commands print for it.
     pub fn cluster_name(&self, cluster_id: u64) -> String {
         cluster_name(cluster_id, self.id)
@@ -164,6 +171,14 @@ pub struct RaftFigures {
 }
 
 impl ClusterStatus {
+    /// As a client is told, that speaks TLS or not: a member's `port` is the one to connect to.
+    pub fn told(mut self, tls: bool) -> Self {
+        for member in self.members.iter_mut().filter(|member| tls && member.tls_port != 0) {
+            member.port = member.tls_port;
+        }
+        self
+    }
+
     /// This node's own entry.
     pub fn this(&self) -> Option<&Member> {
         self.member(self.node_id)

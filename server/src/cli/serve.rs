@@ -18,6 +18,8 @@ use crate::raft::start_over;
 use crate::random::random_u64;
 use crate::server::Server;
 use crate::surroundings::Surroundings;
+use crate::tls::Tls;
+use crate::transport::Secured;
 use openraft::async_runtime::WatchReceiver;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -31,6 +33,7 @@ use storage::memory::MemoryEngine;
 use storage::mutants::{self, Mutant};
 use storage::space::Space;
 use storage::txn::Engine;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -117,12 +120,14 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let log_used = log.shards().into_iter().any(|shard| log.shard(shard).is_used());
     let identity = Arc::new(Identity::open(dir, fresh_node_id(&values), log.id(), log_used)?);
     let engine = open_engine(&values, dir, &log, space.clone())?;
-    let clients = listener::bind(&values.listen, values.tcp_backlog as u32).await?;
+    let tls = Tls::start(&settings).map_err(|error| io::Error::other(format!("TLS: {error}")))?;
+    let clients = bind_clients(&values).await?;
     let (peer_host, peer_port) = values.peer_listen_address();
     let peer_listen = format!("{peer_host}:{peer_port}");
     let peers = listener::bind(&peer_listen, values.tcp_backlog as u32).await?;
-    let address = addresses(&values, clients.local_addr()?.port(), peers.local_addr()?.port());
-    let around = Surroundings::default();
+    let address = addresses(&values, clients.plain_port()?, peers.local_addr()?.port());
+    let door = Arc::new(Secured::new(tls.clone(), &values));
+    let around = Surroundings { transport: door.clone(), ..Surroundings::default() };
     let workers = around.workers.clone();
     let machine = Machine::open(engine.clone(), workers, 0).map_err(io::Error::other)?;
     let (own, files) = (address.clone(), log.clone());
@@ -141,6 +146,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
         settings.clone(),
         node.clone(),
         bootstrap.clone(),
+        tls.clone(),
         stop.clone(),
         shutdown.clone(),
         listener::clients_with_descriptors(values.maxclients),
@@ -148,9 +154,9 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let peer_stop = CancellationToken::new();
     let peer_server =
         PeerServer { node: node.clone(), bootstrap: bootstrap.clone(), stop: peer_stop.clone() };
-    crate::tasks::spawn(peer_server.run(peers));
-    let threads = ConnectionThreads::start(values.io_threads as usize)?;
-    crate::tasks::spawn(listener::run(server.clone(), clients, threads));
+    crate::tasks::spawn(peer_server.run(peers, door));
+    clients.run(&server, ConnectionThreads::start(values.io_threads as usize)?);
+    crate::tasks::spawn(tls.watch(settings.clone(), stop.clone()));
     crate::tasks::spawn(server.clone().sample());
     crate::tasks::spawn(server.clone().evict_clients());
     crate::tasks::spawn(server.clone().end_removed_users());
@@ -220,12 +226,13 @@ async fn wait_for_end(
 async fn become_member(node: Node, bootstrap: Arc<Bootstrap>, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        joined = bootstrap.run(&node) => {
-            if let Err(error) = joined {
+        () = async {
+            if let Err(error) = bootstrap.run(&node).await {
                 tracing::error!(%error, "this node cannot become a member");
                 std::process::exit(EXIT_BROKEN);
             }
-        }
+            bootstrap.announce(&node).await;
+        } => {}
     }
 }
 
@@ -310,8 +317,46 @@ fn fresh_node_id(values: &Values) -> u64 {
     (random_u64() >> 33).max(1)
 }
 
+/// Where clients are accepted.
+struct ClientListeners {
+    plain: Option<TcpListener>,
+    encrypted: Option<TcpListener>,
+}
+
+impl ClientListeners {
+    /// The port for clients without TLS; 0: there is none.
+    fn plain_port(&self) -> io::Result<u16> {
+        self.plain.as_ref().map_or(Ok(0), |plain| Ok(plain.local_addr()?.port()))
+    }
+
+    /// Accepts clients until the node stops.
+    fn run(self, server: &Arc<Server>, threads: ConnectionThreads) {
+        let threads = Arc::new(threads);
+        if let Some(plain) = self.plain {
+            crate::tasks::spawn(listener::run(server.clone(), plain, threads.clone()));
+        }
+        if let Some(encrypted) = self.encrypted {
+            crate::tasks::spawn(listener::run_tls(server.clone(), encrypted, threads));
+        }
+    }
+}
+
+async fn bind_clients(values: &Values) -> io::Result<ClientListeners> {
+    let backlog = values.tcp_backlog as u32;
+    let plain = match values.plain_is_off() {
+        true => None,
+        false => Some(listener::bind(&values.listen, backlog).await?),
+    };
+    let encrypted = match values.tls_listen() {
+        None => None,
+        Some(address) => Some(listener::bind(&address, backlog).await?),
+    };
+    Ok(ClientListeners { plain, encrypted })
+}
+
 /// Where this node is told to be reached.
 fn addresses(values: &Values, client_port: u16, peer_port: u16) -> NodeAddress {
+    let tls_port = values.announced_tls_port();
     let client = match values.advertise.is_empty() {
         true => {
             let (host, _) = crate::raft::split_address(&values.listen);
@@ -320,7 +365,8 @@ fn addresses(values: &Values, client_port: u16, peer_port: u16) -> NodeAddress {
         false => values.advertise.clone(),
     };
     let (host, _) = crate::raft::split_address(&client);
-    NodeAddress { client, peer: format!("{host}:{peer_port}") }
+    let client = if values.plain_is_off() { format!("{host}:{tls_port}") } else { client };
+    NodeAddress { client, peer: format!("{host}:{peer_port}"), tls_port }
 }
 
 #[cfg(test)]

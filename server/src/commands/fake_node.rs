@@ -39,6 +39,7 @@ pub(crate) fn member(id: u64) -> Member {
         id,
         host: format!("10.0.0.{id}"),
         port: 6379,
+        tls_port: 0,
         peer_port: 16379,
         voter: true,
         match_index: Some(90 + id),

@@ -4,6 +4,8 @@
 //! To add a setting: a field in [`Values`], a line in [`Values::blank`], a row here. CONFIG GET and SET,
 //! the environment, the file, the flags and the sample file all follow from the row.
 
+mod tls;
+
 use super::kind::Kind;
 use super::setting::{Setting, row};
 use super::values::*;
@@ -36,7 +38,8 @@ macro_rules! choice {
 }
 
 /// All settings, by theme.
-pub static SETTINGS: &[&[Setting]] = &[NETWORK, CLIENTS, OBSERVATION, CLUSTER, LOG, STATE, COMPAT];
+pub static SETTINGS: &[&[Setting]] =
+    &[NETWORK, tls::TLS, CLIENTS, OBSERVATION, CLUSTER, LOG, STATE, COMPAT];
 
 static NETWORK: &[Setting] = &[
     row(

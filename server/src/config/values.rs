@@ -92,6 +92,24 @@ impl DebugCommand {
     pub const NAMES: [&'static str; 3] = ["no", "yes", "local"];
 }
 
+/// Whether clients have to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthClients {
+    /// None is asked for.
+    No,
+    /// A client without a valid one is refused.
+    Yes,
+    /// One that is shown has to be valid.
+    Optional,
+}
+
+impl AuthClients {
+    /// Every variant, in the order of the names.
+    pub const ALL: [Self; 3] = [Self::No, Self::Yes, Self::Optional];
+    /// The names, as settings spell them.
+    pub const NAMES: [&'static str; 3] = ["no", "yes", "optional"];
+}
+
 /// How much the process tells of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
@@ -214,6 +232,15 @@ pub struct Values {
     pub log_format: LogFormat,
     pub expire_batch: u64,
     pub shutdown_timeout_s: u64,
+    pub tls_port: u64,
+    pub advertise_tls_port: u64,
+    pub tls_cert_file: String,
+    pub tls_key_file: String,
+    pub tls_ca_cert_file: String,
+    pub tls_ca_cert_dir: String,
+    pub tls_auth_clients: AuthClients,
+    pub tls_replication: bool,
+    pub tls_protocols: String,
 }
 
 /// Distance of the peer port from the client port when `peer-listen` is not set.
@@ -267,6 +294,15 @@ impl Values {
             log_format: LogFormat::Auto,
             expire_batch: 0,
             shutdown_timeout_s: 0,
+            tls_port: 0,
+            advertise_tls_port: 0,
+            tls_cert_file: String::new(),
+            tls_key_file: String::new(),
+            tls_ca_cert_file: String::new(),
+            tls_ca_cert_dir: String::new(),
+            tls_auth_clients: AuthClients::Yes,
+            tls_replication: false,
+            tls_protocols: String::new(),
         }
     }
 
@@ -287,8 +323,45 @@ impl Values {
     pub fn peer_listen_address(&self) -> (String, u16) {
         split_address(&self.peer_listen).unwrap_or_else(|| {
             let (host, port) = self.listen_address();
+            let port = if self.plain_is_off() { self.tls_port as u16 } else { port };
             (host, port.saturating_add(PEER_PORT_OFFSET))
         })
+    }
+
+    /// Whether anything of this node speaks TLS.
+    pub fn uses_tls(&self) -> bool {
+        self.tls_port != 0 || self.tls_replication
+    }
+
+    /// Whether clients are served by TLS only: port 0 of 'listen' beside a 'tls-port'.
+    pub fn plain_is_off(&self) -> bool {
+        self.tls_port != 0 && self.listen_address().1 == 0
+    }
+
+    /// Where clients connect by TLS, if they can.
+    pub fn tls_listen(&self) -> Option<String> {
+        let (host, _) = self.listen.rsplit_once(':')?;
+        (self.tls_port != 0).then(|| format!("{host}:{}", self.tls_port))
+    }
+
+    /// The port that clients and members are told for TLS; 0: none.
+    pub fn announced_tls_port(&self) -> u16 {
+        match self.advertise_tls_port {
+            _ if self.tls_port == 0 => 0,
+            0 if self.plain_is_off() && !self.advertise.is_empty() => self.advertise_address().1,
+            0 => self.tls_port as u16,
+            port => port as u16,
+        }
+    }
+
+    /// Whether the client addresses of members ('join', RAFT.NODE ADD) are those of their TLS ports.
+    pub fn joins_by_tls(&self) -> bool {
+        self.tls_port != 0 && (self.tls_replication || self.plain_is_off())
+    }
+
+    /// Whether certificates of others can be verified.
+    pub fn has_authorities(&self) -> bool {
+        !self.tls_ca_cert_file.is_empty() || !self.tls_ca_cert_dir.is_empty()
     }
 
     /// The client addresses of members to join, in the order given.

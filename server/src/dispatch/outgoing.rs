@@ -8,19 +8,18 @@ use crate::config::OutputLimit;
 use crate::limits::{REPLY_BATCH_BYTES, REPLY_DELAY_MAX};
 use crate::server::Server;
 use crate::session::{ReplyMode, Session};
+use crate::stream::Writer;
 use bytes::BytesMut;
 use protocol::{Reply, encode};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
 
 /// The writing half of a connection.
 pub(crate) struct Outgoing {
     server: Arc<Server>,
-    write: OwnedWriteHalf,
+    write: Writer,
     /// Encoded replies that are not written yet.
     pub(crate) buffer: BytesMut,
     /// When the replies of this pipeline last began to gather, on the monotonic clock.
@@ -30,7 +29,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(server: Arc<Server>, write: OwnedWriteHalf) -> Self {
+    pub(crate) fn new(server: Arc<Server>, write: Writer) -> Self {
         Outgoing { server, write, buffer: BytesMut::new(), gathering_since_ns: 0, overflown: false }
     }
 
@@ -94,9 +93,9 @@ impl Outgoing {
         session.client.output_bytes.store(bytes, Relaxed);
         let written = match self.check(bytes, limit) {
             Err(error) => Err(error),
-            Ok(None) => self.write.write_all(&self.buffer).await,
+            Ok(None) => self.write.write(&self.buffer).await,
             Ok(Some(wait)) => {
-                let write = self.write.write_all(&self.buffer);
+                let write = self.write.write(&self.buffer);
                 tokio::time::timeout(wait, write).await.unwrap_or_else(|_| Err(too_much()))
             }
         };
@@ -114,6 +113,11 @@ impl Outgoing {
             false => self.buffer.clear(),
         }
         Ok(())
+    }
+
+    /// The connection ends: nothing more is written.
+    pub(crate) async fn finish(&mut self) {
+        self.write.finish().await;
     }
 
     /// Whether so many bytes may wait, and for how long.

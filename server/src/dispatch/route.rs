@@ -310,11 +310,11 @@ fn moved(
 ) -> Reply {
     server.metrics.requests_redirected.increment();
     if session.redirect_capable {
-        return Reply::error(format!("REDIRECT {}", leader.client));
+        return Reply::error(format!("REDIRECT {}", leader.for_client(session.tls)));
     }
     let mut slot = None;
     spec.keys.positions(request, |position| {
         slot = slot.or_else(|| request.get(position).map(key_slot));
     });
-    Reply::error(format!("MOVED {} {}", slot.unwrap_or(0), leader.client))
+    Reply::error(format!("MOVED {} {}", slot.unwrap_or(0), leader.for_client(session.tls)))
 }

@@ -7,8 +7,8 @@ use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES, TURN_BYTES};
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::session::Session;
+use crate::stream::{self, Encrypted, Reader, Writer};
 use bytes::BytesMut;
-use futures_util::FutureExt;
 use protocol::{ProtocolError, Request, ScanLimits, Scanner};
 use std::io;
 use std::net::SocketAddr;
@@ -16,22 +16,48 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 
-/// Serves a client until it leaves, is killed, or the node stops.
+/// Serves a client without TLS until it leaves, is killed, or the node stops.
 pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: SocketAddr) {
-    let local = stream.local_addr().map_or_else(|_| String::new(), |local| local.to_string());
+    let socket = Socket::of(&stream, remote, false);
+    let (read, write) = stream::plain(stream);
+    serve_halves(server, socket, read, write).await;
+}
+
+/// As [`serve`], for a client whose TLS handshake is done.
+pub(crate) async fn serve_encrypted(server: Arc<Server>, stream: Encrypted, remote: SocketAddr) {
+    let socket = Socket::of(&stream.get_ref().0.0, remote, true);
+    let (read, write) = stream::encrypted(stream);
+    serve_halves(server, socket, read, write).await;
+}
+
+/// What is known of a connection beside its bytes.
+struct Socket {
+    local: String,
+    remote: String,
+    descriptor: i32,
+    tls: bool,
+}
+
+impl Socket {
+    fn of(stream: &TcpStream, remote: SocketAddr, tls: bool) -> Self {
+        let local = stream.local_addr().map_or_else(|_| String::new(), |local| local.to_string());
+        Socket { local, remote: remote.to_string(), descriptor: stream.as_raw_fd(), tls }
+    }
+}
+
+async fn serve_halves(server: Arc<Server>, socket: Socket, read: Reader, write: Writer) {
+    let Socket { local, remote, descriptor, tls } = socket;
     let now_ms = crate::clock::unix_ms();
-    let descriptor = stream.as_raw_fd();
-    let client = server.clients.register(remote.to_string(), local, descriptor, now_ms);
+    let client = server.clients.register(remote, local, descriptor, now_ms);
     let users = server.users();
     let authenticated = users.default_is_open(&server.settings.load().requirepass);
     let account = users.default_account();
-    let (read, write) = stream.into_split();
-    let connection = Connection {
-        session: Session::new(client.clone(), account, authenticated),
+    let mut session = Session::new(client.clone(), account, authenticated);
+    session.tls = tls;
+    let mut connection = Connection {
+        session,
         outgoing: Outgoing::new(server.clone(), write),
         server: server.clone(),
         read,
@@ -47,6 +73,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: Socket
             if let Err(error) = ended {
                 tracing::debug!(client = client.id, %error, "connection ended");
             }
+            connection.outgoing.finish().await;
         }
     }
     server.clients.remove(client.id);
@@ -55,7 +82,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: Socket
 struct Connection {
     server: Arc<Server>,
     session: Session,
-    read: OwnedReadHalf,
+    read: Reader,
     outgoing: Outgoing,
     scanner: Scanner,
     buffer: BytesMut,
@@ -64,12 +91,10 @@ struct Connection {
 
 /// Returns when the client has hung up while it waits in WAIT or the like. A client that only
 /// stopped sending still gets the replies to what it sent.
-async fn left_while_blocked(read: &OwnedReadHalf, client: &Client) {
+async fn left_while_blocked(read: &Reader, client: &Client) {
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let ready = read.ready(Interest::READABLE).now_or_never();
-        let hung_up = matches!(ready, Some(Ok(ready)) if ready.is_read_closed());
-        if hung_up && client.is_blocked.load(Relaxed) {
+        if read.has_hung_up() && client.is_blocked.load(Relaxed) {
             return;
         }
     }
@@ -84,7 +109,7 @@ enum Event {
 }
 
 impl Connection {
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(&mut self) -> io::Result<()> {
         let mut requests: Vec<Request> = Vec::new();
         loop {
             let broken = self.scan(&mut requests);
@@ -177,18 +202,10 @@ impl Connection {
             }
         };
         let (read, buffer) = (&mut self.read, &mut self.buffer);
-        let bytes = async {
-            // Room is made only when there is something to read: idle clients cost no buffer.
-            read.readable().await?;
-            if buffer.capacity() == buffer.len() {
-                buffer.reserve(READ_CHUNK_BYTES);
-            }
-            read.read_buf(buffer).await
-        };
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(Event::Stop),
-            bytes = bytes => Ok(Event::Bytes(bytes?)),
+            bytes = read.read(buffer) => Ok(Event::Bytes(bytes?)),
             line = monitor => Ok(line.map_or(Event::Stop, Event::Line)),
             () = tokio::time::sleep(idle), if idle > Duration::ZERO => Ok(Event::Idle),
         }

@@ -1,9 +1,12 @@
 //! Accepts clients: the limit of clients, protected mode, socket options.
 
 use crate::limits::DESCRIPTORS_RESERVED;
+use crate::net::connection;
+use crate::net::handshake::{Handshakes, Pending, shake_hands};
 use crate::net::threads::ConnectionThreads;
 use crate::node_control::NodeControl;
 use crate::server::Server;
+use crate::stream::{self, Encrypted};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -49,15 +52,37 @@ pub(crate) fn clients_with_descriptors(wanted: u64) -> u64 {
     clients_max
 }
 
-/// Accepts clients until the node stops.
-pub(crate) async fn run(server: Arc<Server>, listener: TcpListener, threads: ConnectionThreads) {
+/// Accepts clients without TLS until the node stops.
+pub(crate) async fn run(
+    server: Arc<Server>,
+    listener: TcpListener,
+    threads: Arc<ConnectionThreads>,
+) {
+    accept_all(server, listener, &threads, None).await;
+}
+
+/// Accepts clients by TLS until the node stops.
+pub(crate) async fn run_tls(
+    server: Arc<Server>,
+    listener: TcpListener,
+    threads: Arc<ConnectionThreads>,
+) {
+    accept_all(server, listener, &threads, Some(Arc::default())).await;
+}
+
+async fn accept_all(
+    server: Arc<Server>,
+    listener: TcpListener,
+    threads: &ConnectionThreads,
+    handshakes: Option<Arc<Handshakes>>,
+) {
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, remote)) => accept(&server, &threads, stream, remote),
+            Ok((stream, remote)) => accept(&server, threads, stream, remote, handshakes.as_ref()),
             Err(error) => {
                 // Out of descriptors, most likely: give connections time to end.
                 tracing::warn!(%error, "a client could not be accepted");
@@ -72,11 +97,12 @@ fn accept(
     threads: &ConnectionThreads,
     stream: TcpStream,
     remote: SocketAddr,
+    handshakes: Option<&Arc<Handshakes>>,
 ) {
     let values = server.settings.load();
     server.metrics.connections_received.increment();
     let clients_max = values.maxclients.min(server.clients_max);
-    let refusal = if server.clients.count() as u64 >= clients_max {
+    let refusal = if server.clients.connected() as u64 >= clients_max {
         Some("-ERR max number of clients reached\r\n")
     } else if values.protected_mode
         && server.users().default_is_open(&values.requirepass)
@@ -88,12 +114,30 @@ fn accept(
     };
     if let Some(refusal) = refusal {
         server.metrics.connections_rejected.increment();
-        crate::tasks::spawn(refuse(stream, refusal));
-        return;
+        if handshakes.is_none() {
+            crate::tasks::spawn(refuse(stream, refusal));
+            return;
+        }
+        // As in Redis: no handshake is made for it, so it cannot be told why.
+        if refusal != PROTECTED {
+            return;
+        }
     }
     let keepalive = Duration::from_secs(values.tcp_keepalive_s);
-    let served = set_options(&stream, keepalive)
-        .and_then(|()| threads.serve(server.clone(), stream, remote));
+    let own = server.clone();
+    let served = set_options(&stream, keepalive).and_then(|()| match handshakes {
+        None => threads.serve(stream, move |stream| connection::serve(own, stream, remote)),
+        Some(handshakes) => {
+            let pending = Pending::begin(own.clone(), handshakes.clone());
+            threads.serve(stream, move |stream| async move {
+                match (shake_hands(stream, remote, pending).await, refusal) {
+                    (Some(stream), None) => connection::serve_encrypted(own, stream, remote).await,
+                    (Some(stream), Some(refusal)) => refuse_encrypted(stream, refusal).await,
+                    (None, _) => {}
+                }
+            })
+        }
+    });
     if let Err(error) = served {
         tracing::debug!(%error, "a client went away at once");
     }
@@ -114,6 +158,13 @@ fn set_options(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
 async fn refuse(mut stream: TcpStream, why: &'static str) {
     // The client is refused whether or not it hears the reason.
     drop(tokio::time::timeout(Duration::from_secs(1), stream.write_all(why.as_bytes())).await);
+}
+
+async fn refuse_encrypted(stream: Encrypted, why: &'static str) {
+    let (_, mut write) = stream::encrypted(stream);
+    // As above.
+    drop(tokio::time::timeout(Duration::from_secs(1), write.write(why.as_bytes())).await);
+    write.finish().await;
 }
 
 const PROTECTED: &str = "-DENIED Kvorum is running in protected mode because protected mode is \

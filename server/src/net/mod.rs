@@ -1,5 +1,6 @@
-//! Clients' connections: accepting, reading, waiting.
+//! Clients' connections: accepting, reading, waiting; plain and TLS.
 
 pub(crate) mod connection;
+mod handshake;
 pub(crate) mod listener;
 pub(crate) mod threads;

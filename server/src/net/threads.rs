@@ -5,11 +5,8 @@
 //! thread, the one that accepts; what reaches it from another thread comes in groups, and so does
 //! what goes back. What is deliberately elsewhere: who may connect (`listener`).
 
-use crate::net::connection;
-use crate::server::Server;
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
@@ -36,22 +33,24 @@ impl ConnectionThreads {
     }
 
     /// Serves a client on the thread whose turn it is. An error: the socket is unusable.
-    pub(crate) fn serve(
+    pub(crate) fn serve<Served>(
         &self,
-        server: Arc<Server>,
         stream: TcpStream,
-        remote: SocketAddr,
-    ) -> io::Result<()> {
+        serve: impl FnOnce(TcpStream) -> Served + Send + 'static,
+    ) -> io::Result<()>
+    where
+        Served: Future<Output = ()> + Send + 'static,
+    {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % (self.others.len() + 1);
         let Some(thread) = turn.checked_sub(1).and_then(|other| self.others.get(other)) else {
-            crate::tasks::spawn(connection::serve(server, stream, remote));
+            crate::tasks::spawn(serve(stream));
             return Ok(());
         };
         // Off this thread's poll, onto the other's.
         let stream = stream.into_std()?;
         thread.spawn(async move {
             match TcpStream::from_std(stream) {
-                Ok(stream) => connection::serve(server, stream, remote).await,
+                Ok(stream) => serve(stream).await,
                 Err(error) => tracing::warn!(%error, "a client could not be served"),
             }
         });

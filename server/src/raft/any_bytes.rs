@@ -3,10 +3,10 @@
 //!
 //! `KVORUM_FUZZ_RUNS` says how many inputs each decoder gets.
 
-use super::bootstrap::Introduction;
 use super::codec::Wire;
 use super::forward::{ForwardAnswer, ForwardRequest};
 use super::frame::{FrameCodec, HEADER_BYTES};
+use super::introduction::Introduction;
 use super::orders::LeaderOrder;
 use super::types::{
     AppendRequest, AppendResponse, Entry, LogId, Membership, SnapshotMeta, SnapshotResponse,

@@ -16,13 +16,14 @@ use crate::limits::{ORDER_WAIT, VOTE_ANSWER_WAIT};
 use crate::raft::codec::{CodecError, Wire};
 use crate::raft::frame::{Frame, Kind};
 use crate::raft::identity::{Identity, Pledge};
+use crate::raft::introduction::Introduction;
 use crate::raft::node::Node;
 use crate::raft::peer_link::PeerLink;
 use crate::raft::probe::probe;
 use crate::raft::start_over;
 use crate::raft::types::*;
 use crate::random::{random_id, random_u64};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::io;
@@ -33,50 +34,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Pause between two attempts.
-const RETRY: Duration = Duration::from_millis(200);
-
-/// What a node says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Introduction {
-    /// Its id.
-    pub(crate) node_id: u64,
-    /// Its cluster, 0 when it is not yet a member of one.
-    pub(crate) cluster_id: u64,
-    /// Where it is reached.
-    pub(crate) address: NodeAddress,
-}
-
-impl Introduction {
-    /// The text of RAFT.PEER's reply.
-    pub(crate) fn to_text(&self) -> String {
-        let Introduction { node_id, cluster_id, address } = self;
-        format!("1 {cluster_id} {node_id} {} {}", address.client, address.peer)
-    }
-
-    /// Reads the text of RAFT.PEER's reply.
-    pub(crate) fn from_text(text: &str) -> Option<Self> {
-        let words: Vec<&str> = text.split(' ').collect();
-        let ["1", cluster_id, node_id, client, peer] = words[..] else { return None };
-        Some(Introduction {
-            node_id: node_id.parse().ok()?,
-            cluster_id: cluster_id.parse().ok()?,
-            address: NodeAddress { client: client.to_owned(), peer: peer.to_owned() },
-        })
-    }
-}
-
-impl Wire for Introduction {
-    fn put(&self, out: &mut BytesMut) {
-        self.node_id.put(out);
-        self.cluster_id.put(out);
-        self.address.put(out);
-    }
-
-    fn read(from: &mut Bytes) -> Result<Self, CodecError> {
-        let (node_id, cluster_id) = (u64::read(from)?, u64::read(from)?);
-        Ok(Introduction { node_id, cluster_id, address: NodeAddress::read(from)? })
-    }
-}
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// The forming and joining of one node.
 pub(crate) struct Bootstrap {
@@ -272,7 +230,8 @@ impl Bootstrap {
     /// Who answers at the addresses, this node left out.
     async fn introductions(&self, node: &Node, addresses: &[String]) -> Vec<Introduction> {
         let own = node.shared.identity.node_id();
-        let asked = addresses.iter().map(|address| probe(address, &self.requirepass));
+        let way = &*node.shared.peers.transport;
+        let asked = addresses.iter().map(|address| probe(way, address, &self.requirepass));
         let answers = futures_util::future::join_all(asked).await;
         answers.into_iter().flatten().filter(|other| other.node_id != own).collect()
     }

@@ -168,14 +168,36 @@ impl Wire for Vote {
     }
 }
 
+/// Stands where a text's length would: what follows is a version, and the fields of that version.
+const VERSIONED: u32 = u32::MAX;
+
+/// A member with a TLS port is of version 2; one without is written as before there were versions.
 impl Wire for NodeAddress {
     fn put(&self, out: &mut BytesMut) {
+        if self.tls_port != 0 {
+            VERSIONED.put(out);
+            2u8.put(out);
+        }
         self.client.put(out);
         self.peer.put(out);
+        if self.tls_port != 0 {
+            u32::from(self.tls_port).put(out);
+        }
     }
 
     fn read(from: &mut Bytes) -> Decoded<Self> {
-        Ok(NodeAddress { client: String::read(from)?, peer: String::read(from)? })
+        if !from.starts_with(&VERSIONED.to_le_bytes()) {
+            let (client, peer) = (String::read(from)?, String::read(from)?);
+            return Ok(NodeAddress { client, peer, tls_port: 0 });
+        }
+        from.advance(VERSIONED.to_le_bytes().len());
+        if u8::read(from)? != 2 {
+            return Err(CodecError("an address of an unknown version"));
+        }
+        let (client, peer) = (String::read(from)?, String::read(from)?);
+        let tls_port = u16::try_from(u32::read(from)?);
+        let tls_port = tls_port.map_err(|_| CodecError("an impossible port"))?;
+        Ok(NodeAddress { client, peer, tls_port })
     }
 }
 

@@ -5,7 +5,7 @@
 //! format between peers, `peer_link` and `network` its client side, `peer_server` and `append_stream`
 //! its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
-//! ties them together; `identity`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
+//! ties them together; `identity`, `introduction`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
 //! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk; `view` shows it all as a status.
 
 mod append_stream;
@@ -19,6 +19,7 @@ pub(crate) mod error;
 mod forward;
 mod frame;
 pub(crate) mod identity;
+pub(crate) mod introduction;
 mod log_store;
 mod network;
 pub(crate) mod node;

@@ -6,9 +6,9 @@
 
 use crate::limits::{ORDER_WAIT, VOTE_ANSWER_WAIT};
 use crate::node_control::{MembershipChange, Order, OrderDone, OrderResult};
-use crate::raft::bootstrap::Introduction;
 use crate::raft::codec::{CodecError, Wire};
 use crate::raft::frame::Kind;
+use crate::raft::introduction::Introduction;
 use crate::raft::node::{Leadership, Node, Shared};
 use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::probe::probe;
@@ -68,7 +68,7 @@ impl Wire for LeaderOrder {
 }
 
 /// Why an order was not carried out; `moved`: another node leads now.
-enum Refused {
+pub(super) enum Refused {
     Moved,
     Because(String),
 }
@@ -87,7 +87,8 @@ impl Node {
                 let requirepass = self.shared.settings.load().requirepass.clone();
                 // Until it is added: this node gives up no cluster itself meanwhile.
                 let _winning_over = WinningOver::begin(&self.shared.winning_over);
-                let Some(node) = probe(&address, &requirepass).await else {
+                let way = &*self.shared.peers.transport;
+                let Some(node) = probe(way, &address, &requirepass).await else {
                     return Err(format!("ERR no node answers at {address}"));
                 };
                 let node = match node.cluster_id {
@@ -129,8 +130,9 @@ impl Node {
         // It gives up its cluster only for one that will take it.
         let membership = self.membership();
         refuse_clash(&membership, node).map_err(|why| format!("ERR {why}"))?;
+        let tls = self.shared.settings.load().joins_by_tls();
         let addresses: Vec<String> =
-            membership.nodes().map(|(_, member)| member.client.clone()).collect();
+            membership.nodes().map(|(_, member)| member.for_client(tls)).collect();
         let link = self.shared.link_to_stranger(node);
         let asked = link.call(Kind::StartOver, addresses.to_bytes(), ORDER_WAIT).await;
         asked.map_err(|error| match error {
@@ -141,7 +143,7 @@ impl Node {
         })?;
         let deadline = Instant::now() + ORDER_WAIT;
         while Instant::now() < deadline {
-            match probe(address, requirepass).await {
+            match probe(&*self.shared.peers.transport, address, requirepass).await {
                 Some(new) if new.node_id != node.node_id => return Ok(new),
                 _ => sleep(Duration::from_millis(50)).await,
             }
@@ -232,6 +234,9 @@ impl Node {
         if let Some(known) = membership.get_node(&node.node_id)
             && *known != node.address
         {
+            if known.peer == node.address.peer {
+                return self.change_address(&membership, node).await;
+            }
             let why =
                 format!("node {} is the member at {known}, not {}", node.node_id, node.address);
             return Err(why.into());
@@ -313,7 +318,7 @@ impl Node {
 
     /// Changes the membership; joint consensus is left again before this returns. A change that is
     /// not agreed on in time goes on, and whoever leads then leaves joint consensus (see `duties`).
-    async fn change(
+    pub(super) async fn change(
         &self,
         change: ChangeMembers<u64, NodeAddress>,
         retain: bool,
@@ -456,7 +461,10 @@ impl Node {
 }
 
 /// Refuses a node at the address of a member.
-fn refuse_clash(membership: &StoredMembership, node: &Introduction) -> Result<(), String> {
+pub(super) fn refuse_clash(
+    membership: &StoredMembership,
+    node: &Introduction,
+) -> Result<(), String> {
     let clash = membership.nodes().find(|(id, address)| {
         **id != node.node_id
             && (address.peer == node.address.peer || address.client == node.address.client)

@@ -223,7 +223,11 @@ async fn write_frames(
                 next = frames.try_recv().ok();
             }
         }
-        if let Err(error) = write.write_all(&buffer).await {
+        let written = match write.write_all(&buffer).await {
+            Ok(()) => write.flush().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
             return close(&pending, &error.to_string());
         }
         match buffer.capacity() > 2 * PEER_WRITE_BATCH_BYTES {

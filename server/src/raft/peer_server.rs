@@ -16,19 +16,21 @@ use crate::raft::node::Node;
 use crate::raft::types::*;
 use crate::state_machine::Entry as StateEntry;
 use crate::tasks::work;
-use crate::transport::{self, Incoming as Reading, Outgoing};
+use crate::transport::{Incoming as Reading, Outgoing, Secured};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use storage::mutants::{self, Mutant};
 use storage::snapshot::SnapshotSink;
 use storage::space::Room;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::codec::{Encoder, FramedRead};
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +48,8 @@ pub(crate) struct PeerServer {
 
 impl PeerServer {
     /// Accepts peers until the node stops.
-    pub(crate) async fn run(self, listener: TcpListener) {
+    pub(crate) async fn run(self, listener: TcpListener, door: Arc<Secured>) {
+        let complained = Arc::new(Mutex::new(None));
         let connections = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -54,21 +57,39 @@ impl PeerServer {
                 accepted = listener.accept() => accepted,
             };
             let Ok((stream, remote)) = accepted else {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
-            let Ok((read, write)) = transport::halves(stream) else { continue };
-            let server = self.clone();
+            let (server, door, complained) = (self.clone(), door.clone(), complained.clone());
             crate::tasks::spawn(async move {
                 let (stop, remote) = (server.stop.clone(), remote.to_string());
+                let served = async {
+                    match door.accept(stream).await {
+                        Ok((read, write)) => server.serve(read, write, &remote).await,
+                        Err(error) => server.complain(&complained, &remote, &error),
+                    }
+                };
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = server.serve(read, write, &remote) => {}
+                    () = served => {}
                 }
                 drop(permit);
             });
         }
+    }
+
+    /// Traces a handshake that failed, but not every one of many.
+    fn complain(&self, last: &Mutex<Option<Instant>>, remote: &str, error: &io::Error) {
+        self.node.shared.peers.refused.fetch_add(1, Ordering::Relaxed);
+        let mut last = last.lock();
+        if last.is_some_and(|last| last.elapsed() < COMPLAINT_PAUSE) {
+            tracing::debug!(%remote, %error, "refused peer");
+            return;
+        }
+        *last = Some(Instant::now());
+        let (node, term, index) = self.node.shared.place();
+        tracing::warn!(node, term, index, %remote, %error, "refused peer: no TLS connection");
     }
 
     /// Serves one peer's connection until it ends; `remote` names the peer in traces.
@@ -97,6 +118,9 @@ impl PeerServer {
         }
     }
 }
+
+/// Time between two lines about handshakes that fail.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One peer's connection.
 struct Connection {
@@ -422,7 +446,7 @@ async fn write_answers(mut write: Outgoing, mut frames: mpsc::Receiver<Frame>) {
                 next = frames.try_recv().ok();
             }
         }
-        if write.write_all(&buffer).await.is_err() {
+        if write.write_all(&buffer).await.is_err() || write.flush().await.is_err() {
             return;
         }
         buffer.clear();

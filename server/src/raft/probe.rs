@@ -1,23 +1,30 @@
 //! Asks the node behind a client address who it is: how joining nodes find the peers' addresses.
 
-use crate::raft::bootstrap::Introduction;
+use crate::raft::introduction::Introduction;
+use crate::transport::Transport;
 use bytes::BytesMut;
 use protocol::{Reply, RespClientCodec, encode_request};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_util::codec::Decoder;
 
 /// Time for the whole question.
 const WAIT: Duration = Duration::from_millis(1000);
 
 /// Who serves clients at `address`; None when nobody answers as a node of ours.
-pub(crate) async fn probe(address: &str, requirepass: &str) -> Option<Introduction> {
-    tokio::time::timeout(WAIT, ask(address, requirepass)).await.ok()?
+pub(crate) async fn probe(
+    way: &dyn Transport,
+    address: &str,
+    requirepass: &str,
+) -> Option<Introduction> {
+    tokio::time::timeout(WAIT, ask(way, address, requirepass)).await.ok()?
 }
 
-async fn ask(address: &str, requirepass: &str) -> Option<Introduction> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
+async fn ask(way: &dyn Transport, address: &str, requirepass: &str) -> Option<Introduction> {
+    let connected = way.connect_as_client(address).await;
+    let (mut read, mut write) = connected
+        .inspect_err(|error| tracing::debug!(address, %error, "nobody to ask who is there"))
+        .ok()?;
     let mut out = BytesMut::new();
     let mut skip = 0;
     if !requirepass.is_empty() {
@@ -25,7 +32,8 @@ async fn ask(address: &str, requirepass: &str) -> Option<Introduction> {
         skip = 1;
     }
     encode_request(&["RAFT.PEER"], &mut out);
-    stream.write_all(&out).await.ok()?;
+    write.write_all(&out).await.ok()?;
+    write.flush().await.ok()?;
     let mut codec = RespClientCodec::default();
     let mut buffer = BytesMut::new();
     loop {
@@ -38,7 +46,7 @@ async fn ask(address: &str, requirepass: &str) -> Option<Introduction> {
                 _ => return None,
             }
         }
-        if stream.read_buf(&mut buffer).await.ok()? == 0 {
+        if read.read_buf(&mut buffer).await.ok()? == 0 {
             return None;
         }
     }

@@ -39,15 +39,30 @@ impl fmt::Display for Applied {
 /// Where a member is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeAddress {
-    /// `host:port` for clients.
+    /// `host:port` for clients; with the TLS port where none is served without TLS.
     pub(crate) client: String,
+    /// Port of the same host for clients that speak TLS; 0: none.
+    pub(crate) tls_port: u16,
     /// `host:port` for peers.
     pub(crate) peer: String,
 }
 
 impl fmt::Display for NodeAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (peers: {})", self.client, self.peer)
+        match self.tls_port {
+            0 => write!(f, "{} (peers: {})", self.client, self.peer),
+            port => write!(f, "{} (TLS: {port}, peers: {})", self.client, self.peer),
+        }
+    }
+}
+
+impl NodeAddress {
+    /// `host:port` for a client that speaks TLS or not.
+    pub(crate) fn for_client(&self, tls: bool) -> String {
+        match (self.client.rsplit_once(':'), self.tls_port) {
+            (Some((host, _)), 1..) if tls => format!("{host}:{}", self.tls_port),
+            _ => self.client.clone(),
+        }
     }
 }
 

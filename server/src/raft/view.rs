@@ -118,6 +118,7 @@ impl Node {
                 id: *id,
                 host,
                 port,
+                tls_port: address.tls_port,
                 peer_port,
                 voter: voters.contains(id),
                 match_index,

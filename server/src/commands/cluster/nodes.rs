@@ -94,13 +94,15 @@ fn info(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
 }
 
 fn nodes(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
-    let (status, now_ms) = (ctx.node.status(), ctx.node.clock().unix_ms());
+    let status = ctx.node.status().told(ctx.session.tls);
+    let now_ms = ctx.node.clock().unix_ms();
     let lines = status.members.iter().map(|member| line(&status, member, now_ms) + "\n");
     Reply::Verbatim(*b"txt", lines.collect::<String>().into())
 }
 
 fn replicas(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
-    let (status, now_ms) = (ctx.node.status(), ctx.node.clock().unix_ms());
+    let status = ctx.node.status().told(ctx.session.tls);
+    let now_ms = ctx.node.clock().unix_ms();
     let Some(member) = shape::find(&status, args.arg(2)) else {
         return Reply::error(format!("ERR Unknown node {}", printable_at_the_end(args.arg(2))));
     };

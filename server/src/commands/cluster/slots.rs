@@ -40,7 +40,7 @@ pub(super) const SHARDS: CommandSpec = CommandSpec {
 };
 
 fn slots(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
-    let status = ctx.node.status();
+    let status = ctx.node.status().told(ctx.session.tls);
     let Some(master) = shape::master(&status) else {
         return Reply::Array(Vec::new());
     };
@@ -76,14 +76,16 @@ fn shards(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
 
 fn describe(status: &ClusterStatus, member: &Member, is_master: bool) -> Reply {
     let health = if shape::is_online(status, member) { "online" } else { "failed" };
-    let pairs = [
-        ("id", Reply::bulk(member.cluster_name(status.cluster_id))),
-        ("port", Reply::Integer(i64::from(member.port))),
+    let mut pairs = vec![("id", Reply::bulk(member.cluster_name(status.cluster_id)))];
+    let port = |port: u16| Reply::Integer(i64::from(port));
+    pairs.extend(member.plain_port().map(|plain| ("port", port(plain))));
+    pairs.extend((member.tls_port != 0).then(|| ("tls-port", port(member.tls_port))));
+    pairs.extend([
         ("ip", Reply::bulk(&member.host)),
         ("endpoint", Reply::bulk(&member.host)),
         ("role", Reply::bulk(if is_master { "master" } else { "replica" })),
         ("replication-offset", Reply::Integer(shape::offset(status, member) as i64)),
         ("health", Reply::bulk(health)),
-    ];
+    ]);
     Reply::Map(pairs.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect())
 }

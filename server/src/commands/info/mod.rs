@@ -51,8 +51,9 @@ const SECTIONS: &[SectionRow] = &[
 ];
 
 /// The sections that `names` ask for: section names, `default`, `all`, `everything`, in any case;
-/// none means `default`. Unknown names are ignored.
-pub fn render(node: &dyn NodeControl, names: &[&[u8]]) -> String {
+/// none means `default`. Unknown names are ignored. Ports are those for a client that speaks TLS or
+/// not.
+pub fn render(node: &dyn NodeControl, names: &[&[u8]], tls: bool) -> String {
     let is_asked = |row: &&SectionRow| {
         let (section, _, in_default, _) = row;
         let asks = |name: &&[u8]| match name.to_ascii_lowercase().as_slice() {
@@ -68,7 +69,7 @@ pub fn render(node: &dyn NodeControl, names: &[&[u8]]) -> String {
     }
     let sources = Sources {
         node,
-        status: node.status(),
+        status: node.status().told(tls),
         figures: node.raft_figures(),
         now_us: node.clock().unix_us(),
     };

@@ -65,6 +65,9 @@ fn describe(member: &Member, last_log_index: u64) -> String {
         member.peer_port,
         member.last_contact_ms.map_or(-1, |ms| (ms / 1000) as i64),
     );
+    if member.tls_port != 0 {
+        text.push_str(&format!(",tls_port={}", member.tls_port));
+    }
     if let Some(index) = member.match_index {
         let lag = last_log_index.saturating_sub(index);
         text.push_str(&format!(",match_index={index},lag_entries={lag}"));

@@ -14,7 +14,9 @@ pub(super) fn server(from: &Sources<'_>, section: &mut Section) {
     section.add("arch_bits", usize::BITS);
     section.add("process_id", std::process::id());
     section.add("run_id", process::run_id());
-    section.add("tcp_port", settings.listen_address().1);
+    // As Redis: the TLS port where it is the only one.
+    let port = u64::from(settings.listen_address().1);
+    section.add("tcp_port", if settings.plain_is_off() { settings.tls_port } else { port });
     section.add("server_time_usec", from.now_us);
     section.add("uptime_in_seconds", uptime_s);
     section.add("uptime_in_days", uptime_s / 86_400);

@@ -15,6 +15,7 @@ pub(super) fn stats(from: &Sources<'_>, section: &mut Section) {
     section.add("instantaneous_output_kbps", format_args!("{:.2}", output_bps / 1024.0));
     let counters = [
         ("rejected_connections", &metrics.connections_rejected),
+        ("tls_handshakes_failed", &metrics.tls_handshakes_failed),
         ("expired_keys", &metrics.expired_keys),
         ("evicted_clients", &metrics.evicted_clients),
         ("keyspace_hits", &metrics.keyspace_hits),

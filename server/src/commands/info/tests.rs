@@ -7,7 +7,7 @@ use crate::metrics::CommandOutcome;
 /// The lines of an INFO without their ends.
 fn info(node: &FakeNode, sections: &str) -> Vec<String> {
     let names: Vec<&[u8]> = sections.split_ascii_whitespace().map(str::as_bytes).collect();
-    let text = render(node, &names);
+    let text = render(node, &names, false);
     assert!(text.is_empty() || text.ends_with("\r\n"));
     text.split_terminator("\r\n").map(str::to_owned).collect()
 }

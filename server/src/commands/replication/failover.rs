@@ -112,7 +112,8 @@ fn check(status: &ClusterStatus, options: Options) -> Result<(Option<u64>, Optio
         return Ok((None, options.timeout_ms));
     };
     let is_target = |member: &&crate::status::Member| {
-        member.host.as_bytes() == host && i64::from(member.port) == port
+        let ports = [member.port, member.tls_port].map(i64::from);
+        member.host.as_bytes() == host && port != 0 && ports.contains(&port)
     };
     match status.replicas().find(is_target) {
         Some(member) if member.voter => Ok((Some(member.id), options.timeout_ms)),

@@ -238,7 +238,7 @@ fn peer<'a>(ctx: NodeContext<'a>, _: &'a Request) -> BoxFuture<'a, Reply> {
 }
 
 fn list(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
-    let status = ctx.node.status();
+    let status = ctx.node.status().told(ctx.session.tls);
     Reply::Array(status.members.iter().map(|member| describe(&status, member)).collect())
 }
 

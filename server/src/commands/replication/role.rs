@@ -28,7 +28,7 @@ pub(super) const ROLE: CommandSpec = CommandSpec {
 };
 
 fn role(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
-    let status = ctx.node.status();
+    let status = ctx.node.status().told(ctx.session.tls);
     Reply::Array(if status.role == Role::Leader { leads(&status) } else { follows(&status) })
 }
 

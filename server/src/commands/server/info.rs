@@ -30,5 +30,5 @@ pub(super) const INFO: CommandSpec = CommandSpec {
 
 fn print_info(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let names: Vec<&[u8]> = args.iter().skip(1).collect();
-    Reply::Verbatim(*b"txt", info::render(ctx.node, &names).into())
+    Reply::Verbatim(*b"txt", info::render(ctx.node, &names, ctx.session.tls).into())
 }

@@ -48,7 +48,7 @@ async fn wait_to_lead(node: &Node) {
 }
 
 fn address(peer: &str) -> NodeAddress {
-    NodeAddress { client: "127.0.0.1:2".to_owned(), peer: peer.to_owned() }
+    NodeAddress { client: "127.0.0.1:2".to_owned(), peer: peer.to_owned(), tls_port: 0 }
 }
 
 fn is_heartbeat(payload: &Bytes) -> bool {

@@ -1,0 +1,163 @@
+//! The two halves of a client's connection, plain or TLS.
+//!
+//! The plain ones are TCP's own, and cost one branch for each read and write. Of TLS the socket is
+//! shared, so that it can be asked whether the client has hung up while nobody reads.
+
+use crate::limits::{READ_CHUNK_BYTES, TLS_GOODBYE_WAIT};
+use bytes::BytesMut;
+use futures_util::FutureExt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, ReadHalf, WriteHalf,
+};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::server::TlsStream;
+
+/// Room for what an idle TLS client sends first, in bytes: whether there is something to read shows
+/// only when it is read.
+const FIRST_READ_BYTES: usize = 512;
+
+/// A connection whose handshake is done.
+pub(crate) type Encrypted = TlsStream<SharedTcp>;
+
+/// The reading half.
+pub(crate) enum Reader {
+    Plain(OwnedReadHalf),
+    Tls(ReadHalf<Encrypted>, Arc<TcpStream>),
+}
+
+/// The writing half.
+pub(crate) enum Writer {
+    Plain(OwnedWriteHalf),
+    Tls(WriteHalf<Encrypted>),
+}
+
+/// The halves of a plain connection.
+pub(crate) fn plain(stream: TcpStream) -> (Reader, Writer) {
+    let (read, write) = stream.into_split();
+    (Reader::Plain(read), Writer::Plain(write))
+}
+
+/// The halves of a TLS connection.
+pub(crate) fn encrypted(stream: Encrypted) -> (Reader, Writer) {
+    let socket = stream.get_ref().0.0.clone();
+    let (read, write) = tokio::io::split(stream);
+    (Reader::Tls(read, socket), Writer::Tls(write))
+}
+
+impl Reader {
+    /// Waits for bytes and adds them to `buffer`; 0: the client has ended. What is cancelled has
+    /// read nothing.
+    pub(crate) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Reader::Plain(read) => {
+                // Room is made only when there is something to read: idle clients cost no buffer.
+                read.readable().await?;
+                if buffer.capacity() == buffer.len() {
+                    buffer.reserve(READ_CHUNK_BYTES);
+                }
+                read.read_buf(buffer).await
+            }
+            Reader::Tls(read, _) => {
+                if buffer.capacity() == buffer.len() {
+                    buffer.reserve(FIRST_READ_BYTES);
+                }
+                let mut bytes = read.read_buf(buffer).await?;
+                // What else was decrypted, or waits to be.
+                while bytes > 0 && bytes < READ_CHUNK_BYTES {
+                    if buffer.capacity() == buffer.len() {
+                        buffer.reserve(READ_CHUNK_BYTES);
+                    }
+                    match read.read_buf(buffer).now_or_never() {
+                        Some(Ok(more)) if more > 0 => bytes += more,
+                        // An end or an error comes again at the next read.
+                        Some(_) | None => break,
+                    }
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// Whether the client has hung up.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        let ready = match self {
+            Reader::Plain(read) => read.ready(Interest::READABLE).now_or_never(),
+            Reader::Tls(_, socket) => socket.ready(Interest::READABLE).now_or_never(),
+        };
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl Writer {
+    /// Writes all of it, as far as the socket.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Writer::Plain(write) => write.write_all(bytes).await,
+            Writer::Tls(write) => {
+                write.write_all(bytes).await?;
+                write.flush().await
+            }
+        }
+    }
+
+    /// Says goodbye where the protocol has it: without it, a TLS client takes what it got for
+    /// cut off.
+    pub(crate) async fn finish(&mut self) {
+        if let Writer::Tls(write) = self {
+            // A client that does not listen any more misses nothing.
+            drop(tokio::time::timeout(TLS_GOODBYE_WAIT, write.shutdown()).await);
+        }
+    }
+}
+
+/// A socket that can be asked for its state while a stream reads from it.
+pub(crate) struct SharedTcp(pub(crate) Arc<TcpStream>);
+
+impl AsyncRead for SharedTcp {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(context))?;
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for SharedTcp {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(context))?;
+            match self.0.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write))
+    }
+}
