@@ -1,10 +1,13 @@
 //! A blocking client that hides nothing: it sends requests, reads replies in order, follows no
 //! redirect and retries nothing. A test that needs more says so in its own code.
 
+use crate::tls;
 use bytes::BytesMut;
 use protocol::{Reply, RespClientCodec, encode_request};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::codec::Decoder;
 
@@ -14,9 +17,38 @@ pub const REPLY_WAIT: Duration = Duration::from_secs(15);
 /// How long a connection may take to be made.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
+/// The bytes of a connection.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(room),
+            Stream::Tls(stream) => stream.read(room),
+        }
+    }
+}
+
 /// One connection to a server.
 pub struct Client {
-    stream: TcpStream,
+    stream: Stream,
     codec: RespClientCodec,
     received: BytesMut,
 }
@@ -32,12 +64,37 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_WAIT))?;
         stream.set_write_timeout(Some(REPLY_WAIT))?;
-        Ok(Client { stream, codec: RespClientCodec::new(), received: BytesMut::new() })
+        Ok(Client::over(Stream::Plain(stream)))
+    }
+
+    /// Connects to `addr` (`ip:port`) by TLS.
+    ///
+    /// # Errors
+    /// As [`tls::connect`].
+    pub fn connect_tls(addr: &str, config: Arc<ClientConfig>) -> io::Result<Self> {
+        let stream = tls::connect(addr, config)?;
+        stream.sock.set_read_timeout(Some(REPLY_WAIT))?;
+        stream.sock.set_write_timeout(Some(REPLY_WAIT))?;
+        Ok(Client::over(Stream::Tls(Box::new(stream))))
+    }
+
+    fn over(stream: Stream) -> Self {
+        Client { stream, codec: RespClientCodec::new(), received: BytesMut::new() }
+    }
+
+    /// The certificate that the server showed, if it speaks TLS.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => {
+                stream.conn.peer_certificates()?.first().map(|shown| shown.to_vec())
+            }
+        }
     }
 
     /// Waits for replies at most this long from now on.
     pub fn set_reply_wait(&mut self, wait: Duration) {
-        self.stream.set_read_timeout(Some(wait)).expect("a socket takes a time limit");
+        self.stream.socket().set_read_timeout(Some(wait)).expect("a socket takes a time limit");
     }
 
     /// Sends requests, and reads nothing.

@@ -11,3 +11,4 @@ pub mod load;
 pub mod node;
 pub mod random;
 pub mod redis_server;
+pub mod tls;

@@ -4,14 +4,16 @@
 //! what the process writes about itself is kept in a file and printed when the test fails.
 
 use crate::client::{Client, text};
+use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use storage::mutants;
@@ -44,6 +46,8 @@ pub struct Node {
     pub dir: PathBuf,
     /// Arguments besides directory and addresses.
     pub args: Vec<String>,
+    /// Where clients are served by TLS only: how to connect. Then `addr` is that of the TLS port.
+    pub tls: Option<Arc<ClientConfig>>,
     /// Environment of the process, besides what it inherits.
     pub env: Vec<(String, String)>,
     output: PathBuf,
@@ -62,6 +66,7 @@ impl Node {
             output: root.join(format!("node-{port}.output")),
             dir,
             args: args.to_vec(),
+            tls: None,
             env: Vec::new(),
             child: None,
         }
@@ -100,7 +105,8 @@ impl Node {
         let output: File = output.expect("a file for the node's output");
         let mut command = Command::new(binary());
         command
-            .args(["start", "--listen", &self.addr, "--peer-listen", &self.peer_addr])
+            .args(["start", "--peer-listen", &self.peer_addr])
+            .args(self.listen_args())
             .arg("--data-dir")
             .arg(&self.dir)
             .args(&self.args)
@@ -117,13 +123,35 @@ impl Node {
         command
     }
 
+    fn listen_args(&self) -> Vec<String> {
+        match (&self.tls, self.addr.rsplit_once(':')) {
+            (Some(_), Some((host, port))) => {
+                let words =
+                    ["--listen", &format!("{host}:0"), "--set", &format!("tls-port={port}")];
+                words.map(str::to_owned).to_vec()
+            }
+            _ => vec!["--listen".to_owned(), self.addr.clone()],
+        }
+    }
+
+    /// A new connection, of the kind that clients of this node have.
+    ///
+    /// # Errors
+    /// Nobody listens, or the handshake fails.
+    pub fn connect(&self) -> io::Result<Client> {
+        match &self.tls {
+            None => Client::connect(&self.addr),
+            Some(config) => Client::connect_tls(&self.addr, config.clone()),
+        }
+    }
+
     /// Waits until the node answers PING.
     pub fn wait_ready(&mut self) {
         wait_until(PROCESS_WAIT, &format!("{} answers", self.addr), || {
             if let Some(status) = self.exited() {
                 panic!("kvorum at {} ended with {status}:\n{}", self.addr, self.output());
             }
-            let pong = Client::connect(&self.addr).and_then(|mut client| client.call(&["PING"]));
+            let pong = self.connect().and_then(|mut client| client.call(&["PING"]));
             pong.is_ok()
         });
     }
@@ -185,12 +213,12 @@ impl Node {
     /// # Panics
     /// Nobody listens.
     pub fn client(&self) -> Client {
-        Client::connect(&self.addr).unwrap_or_else(|error| panic!("{}: {error}", self.addr))
+        self.connect().unwrap_or_else(|error| panic!("{}: {error}", self.addr))
     }
 
     /// The fields of a section of INFO; empty when the node does not answer.
     pub fn info(&self, section: &str) -> BTreeMap<String, String> {
-        let Ok(mut client) = Client::connect(&self.addr) else { return BTreeMap::new() };
+        let Ok(mut client) = self.connect() else { return BTreeMap::new() };
         client.set_reply_wait(Duration::from_secs(2));
         let Ok(reply) = client.call(&["INFO", section]) else { return BTreeMap::new() };
         let fields = text(&reply);

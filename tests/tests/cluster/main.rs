@@ -34,6 +34,7 @@ mod overload;
 mod reads;
 mod requests;
 mod snapshots;
+mod tls;
 mod users;
 
 use kvorum_tests::client::{Client, text};
