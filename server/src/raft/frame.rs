@@ -72,6 +72,8 @@ pub(crate) enum Kind {
     StartOver = 19,
     /// A leader that has little room on its disk asks a voter how much it has.
     Room = 20,
+    /// A leader asks a voter whether the vote it saved is still for it.
+    SavedVote = 21,
     /// An answer.
     Answer = 32,
     /// An answer that refuses; the payload is the reason.
@@ -81,7 +83,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn from_byte(byte: u8) -> Option<Kind> {
         use Kind::*;
-        const ALL: [Kind; 22] = [
+        const ALL: [Kind; 23] = [
             AppendStream,
             Append,
             Vote,
@@ -102,6 +104,7 @@ impl Kind {
             Membership,
             StartOver,
             Room,
+            SavedVote,
             Answer,
             Refusal,
         ];

@@ -13,6 +13,7 @@ pub(crate) mod applier;
 mod barrier;
 pub(crate) mod bootstrap;
 pub(crate) mod codec;
+mod confirm;
 pub(crate) mod disk_room;
 pub(crate) mod duties;
 pub(crate) mod error;

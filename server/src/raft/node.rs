@@ -6,13 +6,14 @@
 //! (`orders`), forming and joining a cluster (`bootstrap`), the peers' side (`peer_server`).
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{ReadConfirmation, Settings};
 use crate::limits::{
     FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT, SUBMISSION_BYTES_MAX,
 };
 use crate::raft::applier::{Applier, Machine, store_index};
 use crate::raft::barrier::Barrier;
 use crate::raft::codec::Wire;
+use crate::raft::confirm;
 use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
 use crate::raft::frame::Kind;
@@ -329,10 +330,18 @@ async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
             Ok(shared.machine.applied().log_index)
         }
         Leadership::Here => {
+            let wait = READ_INDEX_ANSWER_WAIT / 2;
+            if shared.settings.load().read_confirmation == ReadConfirmation::Votes
+                && let Some(committed) = confirm::by_saved_votes(&shared, wait).await
+            {
+                let index = store_index(&committed);
+                shared.wait_applied(index, wait).await?;
+                return Ok(index);
+            }
             // Bounded, because Raft itself waits without end for the entry to be applied, and a
             // leader that was cut off from the others before it committed one never applies it.
             let confirming = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-            let confirmed = tokio::time::timeout(READ_INDEX_ANSWER_WAIT, confirming)
+            let confirmed = tokio::time::timeout(wait, confirming)
                 .await
                 .map_err(|_| ReplicationError::NotLeader)?
                 .map_err(|_| ReplicationError::NotLeader)?;

@@ -9,6 +9,7 @@ use crate::raft::append_stream::{AppendStream, Ending};
 use crate::raft::applier::{SnapshotData, store_index};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
+use crate::raft::confirm;
 use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
 use crate::raft::frame::{Frame, FrameCodec, Kind};
@@ -352,6 +353,10 @@ impl PeerServer {
                 Ok(ForwardAnswer::from_outcome(outcome).to_bytes())
             }
             Kind::Room => Ok((self.node.shared.space.room() as u8).to_bytes()),
+            Kind::SavedVote => {
+                let vote = Vote::from_bytes(payload).map_err(text)?;
+                Ok(confirm::is_saved(&self.node.shared.log, &vote).to_bytes())
+            }
             Kind::ReadIndex => Ok(self.node.read_index_for_peer().await.map_err(text)?.to_bytes()),
             Kind::Order => self.node.order_from_peer(payload).await.map_err(text),
             Kind::Identify
