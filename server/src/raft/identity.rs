@@ -4,13 +4,18 @@
 //! rename, fsync of the directory):
 //!
 //! ```text
-//! kvorum-identity 1
+//! kvorum-identity 2
 //! node <node id>
 //! log <id of the Raft log beside it>
 //! cluster <cluster id, 0: none yet>
 //! pledge <cluster id> <initiator's node id>     (only while a cluster is being formed)
 //! removed                                       (only after this node was removed)
+//! crc <CRC32C of all before it, 8 hexadecimal digits>
 //! ```
+//!
+//! A flipped bit makes another number of a number, and a node with another one's id, or none's, would be
+//! taken for somebody else. Version 1 had no checksum; it is still read, and written as version 2 at
+//! the next change.
 //!
 //! A pledge is the promise to become a member of a cluster that is being formed, or of one that
 //! invited this node. A node gives one at a time, so that no two clusters can form around it.
@@ -24,7 +29,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "identity";
-const HEADER: &str = "kvorum-identity 1";
+const HEADER: &str = "kvorum-identity 2";
+/// The header of a file without a checksum.
+const HEADER_UNCHECKED: &str = "kvorum-identity 1";
+/// What the line of the checksum begins with.
+const CHECKSUM: &str = "crc ";
 
 /// The promise to become a member of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,9 +176,18 @@ fn lost(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
+fn checksum(text: &str) -> String {
+    format!("{CHECKSUM}{:08x}\n", crc32c::crc32c(text.as_bytes()))
+}
+
 fn parse(text: &str) -> Option<IdentityState> {
-    let mut lines = text.lines();
-    if lines.next()? != HEADER {
+    let checked = text.rfind(CHECKSUM).map(|at| text.split_at(at));
+    let mut lines = match checked {
+        Some((text, crc)) if crc == checksum(text) => text.lines(),
+        Some(_) => return None,
+        None => text.lines(),
+    };
+    if lines.next()? != if checked.is_some() { HEADER } else { HEADER_UNCHECKED } {
         return None;
     }
     let mut state =
@@ -200,6 +218,7 @@ fn write(path: &Path, state: &IdentityState) -> io::Result<()> {
     if state.removed {
         text.push_str("removed\n");
     }
+    text.push_str(&checksum(&text));
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
     file.write_all(text.as_bytes())?;
@@ -232,7 +251,7 @@ mod tests {
     fn an_unreadable_identity_is_never_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
-        let texts = ["", "kvorum-identity 2\nnode 1\n", "kvorum-identity 1\nnode x\n"];
+        let texts = ["", "kvorum-identity 3\nnode 1\n", "kvorum-identity 1\nnode x\n"];
         for text in texts.iter().map(|text| text.as_bytes()).chain([&[0xFF, 0xFE][..]]) {
             fs::write(&path, text).unwrap();
             let error = Identity::open(dir.path(), 17, 1, false).unwrap_err().to_string();
@@ -241,6 +260,35 @@ mod tests {
             }
             assert_eq!(fs::read(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_an_identity_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::open(dir.path(), 1_387_475_556, 1, false).unwrap();
+        identity.set_pledge(Some(Pledge { cluster_id: 5, initiator: 3 })).unwrap();
+        identity.set_removed().unwrap();
+        let path = dir.path().join(FILE);
+        let sound = fs::read(&path).unwrap();
+        assert!(IdentityState::read(dir.path()).unwrap().is_some_and(|state| state.removed));
+        for bit in 0..8 * sound.len() {
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, damaged).unwrap();
+            assert!(IdentityState::read(dir.path()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_identity_without_a_checksum_is_read_and_gets_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        fs::write(&path, "kvorum-identity 1\nnode 17\nlog 1\ncluster 5\n").unwrap();
+        let identity = Identity::open(dir.path(), 99, 1, true).unwrap();
+        assert_eq!((identity.node_id(), identity.cluster_id()), (17, 5));
+        identity.set_removed().unwrap();
+        assert!(fs::read_to_string(&path).unwrap().contains(CHECKSUM));
+        assert_eq!(Identity::open(dir.path(), 99, 1, true).unwrap().node_id(), 17);
     }
 
     #[test]
