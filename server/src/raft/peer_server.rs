@@ -31,7 +31,6 @@ use storage::space::Room;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 use tokio_util::codec::{Encoder, FramedRead};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,6 @@ pub(crate) struct PeerServer {
 impl PeerServer {
     /// Accepts peers until the node stops.
     pub(crate) async fn run(self, listener: TcpListener, door: Arc<Secured>) {
-        let complained = Arc::new(Mutex::new(None));
         let connections = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
@@ -62,13 +60,13 @@ impl PeerServer {
                 continue;
             };
             let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
-            let (server, door, complained) = (self.clone(), door.clone(), complained.clone());
+            let (server, door) = (self.clone(), door.clone());
             crate::tasks::spawn(async move {
                 let (stop, remote) = (server.stop.clone(), remote.to_string());
                 let served = async {
                     match door.accept(stream).await {
                         Ok((read, write)) => server.serve(read, write, &remote).await,
-                        Err(error) => server.complain(&complained, &remote, &error),
+                        Err(error) => server.complain(&remote, &error),
                     }
                 };
                 tokio::select! {
@@ -80,17 +78,12 @@ impl PeerServer {
         }
     }
 
-    /// Traces a handshake that failed, but not every one of many.
-    fn complain(&self, last: &Mutex<Option<Instant>>, remote: &str, error: &io::Error) {
-        self.node.shared.peers.refused.fetch_add(1, Ordering::Relaxed);
-        let mut last = last.lock();
-        if last.is_some_and(|last| last.elapsed() < COMPLAINT_PAUSE) {
-            tracing::debug!(%remote, %error, "refused peer");
-            return;
+    /// Traces a handshake that failed.
+    fn complain(&self, remote: &str, error: &io::Error) {
+        if let Some(untraced) = self.node.shared.peers.refuse() {
+            let (node, term, index) = self.node.shared.place();
+            tracing::warn!(node, term, index, %remote, %error, untraced, "refused peer: no TLS connection");
         }
-        *last = Some(Instant::now());
-        let (node, term, index) = self.node.shared.place();
-        tracing::warn!(node, term, index, %remote, %error, "refused peer: no TLS connection");
     }
 
     /// Serves one peer's connection until it ends; `remote` names the peer in traces.
@@ -109,19 +102,17 @@ impl PeerServer {
             match frame {
                 Ok(frame) => connection.take(frame, remote).await,
                 Err(error) => {
-                    let peers = &connection.server.node.shared.peers;
-                    peers.refused.fetch_add(1, Ordering::Relaxed);
-                    let (node, term, index) = connection.server.node.shared.place();
-                    tracing::warn!(node, term, index, %remote, %error, "refused peer");
+                    let shared = &connection.server.node.shared;
+                    if let Some(untraced) = shared.peers.refuse() {
+                        let (node, term, index) = shared.place();
+                        tracing::warn!(node, term, index, %remote, %error, untraced, "refused peer");
+                    }
                     return;
                 }
             }
         }
     }
 }
-
-/// Time between two lines about handshakes that fail.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// One peer's connection.
 struct Connection {
@@ -147,10 +138,11 @@ impl Connection {
         let peers = self.server.node.shared.peers.clone();
         peers.received.fetch_add(1, Ordering::Relaxed);
         if let Err(why) = self.check(&frame) {
-            peers.refused.fetch_add(1, Ordering::Relaxed);
-            let (from, kind) = (frame.from, frame.kind);
-            let (node, term, index) = self.server.node.shared.place();
-            tracing::warn!(node, term, index, %remote, from, ?kind, why, "refused peer");
+            if let Some(untraced) = peers.refuse() {
+                let (from, kind) = (frame.from, frame.kind);
+                let (node, term, index) = self.server.node.shared.place();
+                tracing::warn!(node, term, index, %remote, from, ?kind, why, untraced, "refused peer");
+            }
             return self.answer(&frame, Err(why)).await;
         }
         peers.heard(frame.from);

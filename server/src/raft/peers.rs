@@ -20,6 +20,27 @@ pub(crate) struct PeerFigures {
     pub(crate) connected: bool,
 }
 
+/// Time between two traces of refusals.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+
+/// When a refusal was traced last, and how many were not since.
+#[derive(Debug, Default)]
+struct Complained {
+    last: Option<Instant>,
+    untraced: u64,
+}
+
+impl Complained {
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < COMPLAINT_PAUSE) {
+            self.untraced += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.untraced))
+    }
+}
+
 /// Figures of all peers since the start.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -32,7 +53,8 @@ pub(crate) struct Peers {
     /// Messages received from peers since the start.
     pub(crate) received: AtomicU64,
     /// Messages and connections of peers refused since the start.
-    pub(crate) refused: AtomicU64,
+    refused: AtomicU64,
+    complained: Mutex<Complained>,
     /// Append requests received that carried entries.
     pub(crate) appends_with_entries: AtomicU64,
     /// Pieces of snapshots received.
@@ -56,9 +78,22 @@ impl Peers {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            complained: Mutex::default(),
             appends_with_entries: AtomicU64::new(0),
             snapshot_pieces: AtomicU64::new(0),
         }
+    }
+
+    /// Counts a refusal. It is to be traced, with the number of those before it that were not, unless
+    /// one was within [`COMPLAINT_PAUSE`]: a peer that is refused may try a thousand times a second.
+    pub(crate) fn refuse(&self) -> Option<u64> {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.complained.lock().due(Instant::now())
+    }
+
+    /// Messages and connections of peers refused since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// A peer answered a heartbeat.
@@ -101,5 +136,22 @@ impl Peers {
     /// Snapshots sent since the start.
     pub(crate) fn snapshots_sent(&self) -> u64 {
         self.snapshots_sent.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_traced_once_a_second_with_the_number_of_others() {
+        let (mut complained, now) = (Complained::default(), Instant::now());
+        assert_eq!(complained.due(now), Some(0));
+        for _ in 0..500 {
+            assert_eq!(complained.due(now + COMPLAINT_PAUSE / 2), None);
+        }
+        assert_eq!(complained.due(now + COMPLAINT_PAUSE), Some(500));
+        assert_eq!(complained.due(now + COMPLAINT_PAUSE), None);
+        assert_eq!(complained.due(now + 3 * COMPLAINT_PAUSE), Some(1));
     }
 }

@@ -83,7 +83,7 @@ impl Node {
             snapshot_requests_received: shared.peers.snapshot_pieces.load(Relaxed),
             peer_messages_sent: shared.peers.sent.load(Relaxed),
             peer_messages_received: shared.peers.received.load(Relaxed),
-            peers_refused: shared.peers.refused.load(Relaxed),
+            peers_refused: shared.peers.refused(),
             proposals_waiting: self.local.waiting() as u64,
             entries_in_flight: self.local.in_flight() as u64,
             group_commit_p50: shared.figures.percentile(50.0),
