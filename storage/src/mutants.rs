@@ -61,6 +61,8 @@ mutants! {
         "Reads are answered from what is applied here."
     UnconfirmedLeader "unconfirmed-leader"
         "A leader gives read indexes without asking whether it still leads."
+    VotesNotCompared "votes-not-compared"
+        "A voter confirms every leader that asks whether its vote is still for it."
     ReadsBeforeApply "reads-before-apply"
         "A follower asks for a read index and does not wait until it is applied."
     BarrierJoinedLate "barrier-joined-late"

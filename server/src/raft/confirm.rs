@@ -21,6 +21,7 @@ use futures_util::stream::FuturesUnordered;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use storage::log::{SavedVote, ShardLog};
+use storage::mutants::{self, Mutant};
 
 /// What a leader was at one moment.
 struct Lead {
@@ -88,6 +89,9 @@ async fn ask(
 
 /// Whether the vote that is saved here is for the same leader in the same term.
 pub(crate) fn is_saved(log: &ShardLog, vote: &Vote) -> bool {
+    if mutants::on(Mutant::VotesNotCompared) {
+        return true;
+    }
     let is_same = |saved: SavedVote| {
         (saved.term, saved.node_id) == (vote.leader_id.term, vote.leader_id.voted_for)
     };
@@ -105,6 +109,27 @@ fn has_quorum(membership: &Membership, confirmed: &BTreeSet<u64>) -> bool {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::sync::mpsc;
+    use storage::log::{LogOptions, RaftLog};
+
+    #[test]
+    fn only_the_leader_that_has_the_saved_vote_is_confirmed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = RaftLog::open(LogOptions::new(dir.path())).unwrap();
+        let shard = log.shard(0);
+        assert!(!is_saved(&shard, &Vote::new(0, 0)), "no vote was saved");
+        for (term, node_id, committed) in [(3, 7, false), (3, 7, true), (5, 9, false)] {
+            let (done, saved) = mpsc::channel();
+            let vote = SavedVote { term, node_id, committed };
+            shard.save_vote(vote, Box::new(move |result| drop(done.send(result))));
+            saved.recv().unwrap().unwrap();
+            for (asked_term, asked_id) in [(3, 7), (3, 9), (5, 7), (5, 9), (2, 7), (6, 9)] {
+                let asked = Vote::new_committed(asked_term, asked_id);
+                let expected = (asked_term, asked_id) == (term, node_id);
+                assert_eq!(is_saved(&shard, &asked), expected, "{asked}, saved {vote:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_quorum_has_a_majority_of_every_configuration() {

@@ -116,6 +116,11 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             cluster("reads::a_paused_leader_never_answers_with_what_was"),
             HISTORIES,
         ],
+        Mutant::VotesNotCompared => vec![
+            server("raft::confirm::tests::only_the_leader_that_has_the_saved_vote_is_confirmed"),
+            cluster("reads::a_paused_leader_never_answers_with_what_was"),
+            HISTORIES,
+        ],
         Mutant::ReadsBeforeApply => {
             vec![cluster("reads::a_follower_that_slept_answers_with_what_is"), HISTORIES]
         }
