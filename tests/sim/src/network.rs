@@ -31,8 +31,8 @@ const HEADER_BYTES: usize = 48;
 const KIND_AT: usize = 5;
 const LENGTH_AT: usize = 40;
 /// Kinds that the peers' server works on side by side: appends that are no stream, votes, read
-/// indexes. They vanish alone; of the others only the whole connection breaks.
-const LOOSE: [u8; 4] = [2, 3, 4, 10];
+/// indexes, questions for saved votes. They vanish alone; of the others only the whole connection breaks.
+const LOOSE: [u8; 5] = [2, 3, 4, 10, 21];
 /// Answers find their request by its id, in whatever order.
 const ANSWER: u8 = 32;
 /// How much rarer connections break than loose frames vanish.
