@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -50,6 +50,8 @@ pub struct Node {
     pub tls: Option<Arc<ClientConfig>>,
     /// Environment of the process, besides what it inherits.
     pub env: Vec<(String, String)>,
+    /// A program and its arguments that become the server, as `nsenter`; empty: started directly.
+    pub launcher: Vec<String>,
     output: PathBuf,
     child: Option<Child>,
 }
@@ -68,6 +70,7 @@ impl Node {
             args: args.to_vec(),
             tls: None,
             env: Vec::new(),
+            launcher: Vec::new(),
             child: None,
         }
     }
@@ -103,7 +106,14 @@ impl Node {
     fn command(&self) -> Command {
         let output = OpenOptions::new().create(true).append(true).open(&self.output);
         let output: File = output.expect("a file for the node's output");
-        let mut command = Command::new(binary());
+        let mut command = match self.launcher.split_first() {
+            None => Command::new(binary()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary());
+                command
+            }
+        };
         command
             .args(["start", "--peer-listen", &self.peer_addr])
             .args(self.listen_args())
@@ -241,6 +251,16 @@ impl Node {
         fs::read(&self.output)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
+    }
+
+    /// What the node's processes wrote after the first `bytes` bytes.
+    pub fn output_since(&self, bytes: usize) -> String {
+        let mut rest = Vec::new();
+        let read = File::open(&self.output).and_then(|mut file| {
+            file.seek(SeekFrom::Start(bytes as u64))?;
+            file.read_to_end(&mut rest)
+        });
+        read.map(|_| String::from_utf8_lossy(&rest).into_owned()).unwrap_or_default()
     }
 
     /// Ends the process and empties the data directory.

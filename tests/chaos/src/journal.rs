@@ -57,6 +57,10 @@ pub struct History {
     pub looks: Vec<Look>,
     /// Keys set once: whether that was acknowledged. The value of a key is its name.
     pub ledger: Vec<(String, bool)>,
+    /// Keys of the ledger that were found on every node, and removed.
+    pub buried: Vec<String>,
+    /// Keys of the ledger whose removal has an unknown outcome.
+    pub forgotten: u64,
     /// For each counter: increments acknowledged, and of unknown outcome.
     pub counters: BTreeMap<String, (u64, u64)>,
     /// Answers that no node may give.

@@ -40,7 +40,7 @@ const WRITES_BETWEEN: u64 = 150;
 /// # Errors
 /// The cluster does not start, or does not come back.
 pub fn run(counts: Counts, seed: u64, limit: Duration, root: &Path) -> Result<Outcome, String> {
-    let mut world = World::start(root, 3, true)?;
+    let mut world = World::start(root, 3, true, false)?;
     let mut random = Random::new(seed);
     let wanted = [counts.single, counts.all, counts.power_single, counts.power_all];
     let mut left: Vec<usize> = Vec::new();

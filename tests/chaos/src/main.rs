@@ -4,7 +4,9 @@
 
 use clap::{Parser, Subcommand};
 use kvorum_chaos::kills::{self, Counts};
+use kvorum_chaos::report::Quota;
 use kvorum_chaos::run::{self, Plan};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,12 +16,20 @@ struct Arguments {
     /// Which faults, in which order; by default from the clock.
     #[arg(long, global = true)]
     seed: Option<u64>,
-    /// How long faults go on.
+    /// How long faults go on; with --each, how long at most.
     #[arg(long, default_value_t = 4.0, global = true)]
     minutes: f64,
-    /// Nodes of the cluster.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=7))]
-    nodes: u8,
+    /// Nodes of the cluster; several numbers: a cluster of each size after the other, one table.
+    #[arg(long, default_value = "3", value_delimiter = ',',
+        value_parser = clap::value_parser!(u8).range(3..=7))]
+    nodes: Vec<u8>,
+    /// Go on until every class of faults was in effect so often; fail if time is over before.
+    #[arg(long, default_value_t = 0)]
+    each: u64,
+    /// So many operations must have a known outcome, with --each 30 % of them inside fault windows;
+    /// by default 2000 a minute, with --each none.
+    #[arg(long)]
+    operations: Option<u64>,
     /// Only what needs no root and no C compiler.
     #[arg(long)]
     shallow: bool,
@@ -55,19 +65,10 @@ fn main() -> ExitCode {
         }
     };
     let lasts = Duration::from_secs_f64(arguments.minutes.max(0.0) * 60.0);
+    let sizes: Vec<usize> = arguments.nodes.iter().map(|nodes| usize::from(*nodes)).collect();
     let good = match arguments.command {
         None => {
-            let plan = Plan {
-                seed,
-                nodes: usize::from(arguments.nodes),
-                lasts,
-                faults_max: None,
-                deep: !arguments.shallow,
-                sets: 2,
-                pause: Duration::from_millis(2),
-                operations_min: (arguments.minutes * 2000.0) as u64,
-            };
-            let report = run::run(plan, root.path());
+            let report = run::series(&plan(&arguments, seed, lasts), &sizes, root.path());
             match &report {
                 Ok(report) => println!("{report}"),
                 Err(error) => println!("the cluster did not start: {error}"),
@@ -84,6 +85,30 @@ fn main() -> ExitCode {
     }
     println!("FAILED, seed {seed}; the data is in {}", root.keep().display());
     ExitCode::FAILURE
+}
+
+fn plan(arguments: &Arguments, seed: u64, lasts: Duration) -> Plan {
+    let by_time = if arguments.each > 0 { 0 } else { (arguments.minutes * 2000.0) as u64 };
+    let operations = arguments.operations.unwrap_or(by_time);
+    let rest_ms = match (arguments.shallow, arguments.each) {
+        (true, _) => (500, 1500),
+        (false, 0) => (1200, 3500),
+        // Many shorter faults rather than fewer long ones.
+        (false, _) => (600, 2000),
+    };
+    Plan {
+        seed,
+        nodes: 3,
+        lasts,
+        faults_max: None,
+        quota: Quota { each: arguments.each, operations },
+        before: BTreeMap::new(),
+        deep: !arguments.shallow,
+        sets: 2,
+        // A run with a quota lasts long: what its clients did has to fit into memory.
+        pause: Duration::from_millis(if arguments.each > 0 { 15 } else { 2 }),
+        rest_ms,
+    }
 }
 
 fn report_kills(outcome: Result<kills::Outcome, String>) -> bool {

@@ -1,70 +1,109 @@
 //! One run: clients, faults in a seeded order, a comparison of all states after every heal, and the
-//! verdict of all checkers.
+//! verdict of all checkers. [`series`] runs clusters of several sizes one after the other, towards
+//! one quota.
 
-use crate::check::{self, Verdict, invariants};
-use crate::faults::{Arena, DEEP, Fault, SHALLOW};
+use crate::check::{self, invariants};
+use crate::deck::Deck;
+use crate::faults::{self, Arena, Fault};
 use crate::journal::{History, Journal};
+use crate::report::{INSIDE_PERCENT, Quota, Report};
 use crate::workload::{ACCOUNTS, DEPOSIT, Shared, account};
 use crate::world::{HEAL_WAIT, World};
 use kvorum_tests::client::{Client, text};
 use kvorum_tests::random::Random;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Ledger writes that are held on the nodes before they are audited and removed: all states are
+/// compared after every heal, which has to stay short.
+const LEDGER_KEYS_MAX: usize = 20_000;
+
 /// What a run is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub nodes: usize,
     pub lasts: Duration,
     /// At most this many faults; none: as many as fit.
     pub faults_max: Option<u64>,
+    /// The run ends as soon as this is reached, if it asks for faults; the end of `lasts` comes
+    /// before it: the run does not count.
+    pub quota: Quota,
+    /// What counts towards the quota already.
+    pub before: BTreeMap<Fault, u64>,
     /// Whether disks, clocks and snapshots are disturbed, too.
     pub deep: bool,
     /// Sets of clients.
     pub sets: usize,
     /// Pause of a client between two operations.
     pub pause: Duration,
-    /// Fewer operations with a known outcome than this fail the run.
-    pub operations_min: u64,
+    /// Shortest and longest time a fault lasts, in milliseconds.
+    pub rest_ms: (u64, u64),
 }
 
-/// What a run found.
-#[derive(Debug)]
-pub struct Report {
-    pub plan: Plan,
-    pub history: History,
-    pub verdict: Verdict,
-    pub injected: BTreeMap<Fault, u64>,
-    pub effects: BTreeMap<String, u64>,
-    pub comparisons: u64,
-    pub inside: usize,
-    /// Why the run does not count, beside violations.
-    pub shortcomings: Vec<String>,
-}
-
-impl Report {
-    /// Whether nothing was wrong and enough was done.
-    pub fn is_good(&self) -> bool {
-        self.verdict.violations.is_empty()
-            && self.verdict.undecided.is_empty()
-            && self.shortcomings.is_empty()
+impl Plan {
+    fn missing(&self, arena: &Arena, fault: Fault) -> u64 {
+        let done = arena.effects.get(&format!("{fault:?}")).copied().unwrap_or(0)
+            + self.before.get(&fault).copied().unwrap_or(0);
+        self.quota.each.saturating_sub(done)
     }
 }
 
-/// Runs a plan; data is left below `root`.
+/// Runs a plan on a cluster of each of these sizes, each with an equal part of what is still
+/// wanted and of the time that is left. Data is left below `root`.
+///
+/// # Errors
+/// A cluster never started.
+///
+/// # Panics
+/// A client of the harness panicked.
+pub fn series(plan: &Plan, sizes: &[usize], root: &Path) -> Result<Report, String> {
+    let begun = Instant::now();
+    let mut sum = Report { seed: plan.seed, ..Report::default() };
+    for (turn, nodes) in sizes.iter().enumerate() {
+        let parts = (sizes.len() - turn) as u64;
+        let mut part = plan.clone();
+        part.nodes = *nodes;
+        part.seed = plan.seed.wrapping_add(turn as u64);
+        part.lasts = plan.lasts.saturating_sub(begun.elapsed()) / parts as u32;
+        part.quota.operations =
+            plan.quota.operations.saturating_sub(sum.figures.done).div_ceil(parts);
+        part.before = part_done(plan.quota.each, &sum, parts);
+        let below = root.join(format!("{turn}-of-{nodes}"));
+        std::fs::create_dir(&below).map_err(|error| error.to_string())?;
+        let found = run(&part, &below)?;
+        let is_wrong = !found.violations.is_empty();
+        sum.absorb(found);
+        if is_wrong {
+            break;
+        }
+    }
+    sum.judge(plan.quota);
+    Ok(sum)
+}
+
+/// What a class needs not do in this part any more, so that the rest is shared with the parts that
+/// follow; classes that did nothing yet are new here.
+fn part_done(each: u64, sum: &Report, parts: u64) -> BTreeMap<Fault, u64> {
+    let share = |fault: Fault| {
+        let missing = each.saturating_sub(sum.effect(fault));
+        (fault, each - missing.div_ceil(parts))
+    };
+    faults::all().map(share).collect()
+}
+
+/// Runs a plan; data is left below `root`. The quota is not judged here.
 ///
 /// # Errors
 /// The cluster never started.
 ///
 /// # Panics
 /// A client of the harness panicked.
-pub fn run(plan: Plan, root: &Path) -> Result<Report, String> {
-    let mut world = World::start(root, plan.nodes, plan.deep)?;
+pub fn run(plan: &Plan, root: &Path) -> Result<Report, String> {
+    let mut world = World::start(root, plan.nodes, plan.deep, plan.deep)?;
     let leader = world.settle(HEAL_WAIT)?;
     deposit(&world.members[leader].node.addr)?;
     let journal =
@@ -72,40 +111,55 @@ pub fn run(plan: Plan, root: &Path) -> Result<Report, String> {
     let journal = Arc::new(journal);
     let shared = Shared::new(journal.clone(), world.addresses(), plan.seed, plan.pause);
     let clients = shared.start(plan.sets);
-    let lasts_ms = if plan.deep { (1200, 3500) } else { (500, 1500) };
-    let arena = Arena::new(world, Random::new(plan.seed), lasts_ms);
-    let mut nemesis = Nemesis { arena, journal: journal.clone(), plan, comparisons: 0 };
-    let mut violations = Vec::new();
+    let networks = world.wires.is_some();
+    let deck = Deck::new(faults::classes(&world, plan.deep));
+    let (seed, nodes) = (plan.seed, vec![plan.nodes]);
+    let mut report = Report { seed, nodes, networks, ..Report::default() };
+    report.classes = deck.classes().iter().copied().collect();
+    let arena = Arena::new(world, Random::new(plan.seed), plan.rest_ms);
+    let (plan, heals) = (plan.clone(), Heals::default());
+    let mut nemesis = Nemesis { arena, journal: journal.clone(), plan, deck, heals };
+    let begun = Instant::now();
     if let Err(violation) = nemesis.work() {
-        violations.push(violation);
+        report.violations.push(violation);
     }
+    report.lasted = begun.elapsed();
     journal.stop();
     clients.into_iter().for_each(|client| client.join().expect("no client panics"));
     drop(shared);
-    let Nemesis { mut arena, journal: its, comparisons, .. } = nemesis;
+    let Nemesis { mut arena, journal: its, heals, .. } = nemesis;
     drop(its);
     let journal = Arc::into_inner(journal).expect("nobody else writes");
     let history = journal.finish().map_err(|error| error.to_string())?;
-    if let Err(violation) = arena.world.settle(HEAL_WAIT) {
-        violations.push(violation);
+    let begun = Instant::now();
+    report.violations.extend(last_look(&mut arena, &history));
+    let verdict = check::all(&history);
+    if !arena.injected.contains_key(&Fault::Clock) {
+        report.violations.extend(invariants::early(&history.leases, &history.looks));
     }
+    report.figures.comparisons = heals.comparisons;
+    report.take(&history, verdict);
+    report.judged = begun.elapsed();
+    report.injected = std::mem::take(&mut arena.injected);
+    report.effects = std::mem::take(&mut arena.effects);
+    Ok(report)
+}
+
+/// What is wrong on the nodes after all.
+fn last_look(arena: &mut Arena, history: &History) -> Vec<String> {
+    let mut violations: Vec<String> = arena.world.settle(HEAL_WAIT).err().into_iter().collect();
     for member in &arena.world.members {
-        let wrong = Client::connect(&member.node.addr)
-            .and_then(|mut client| invariants::ledger(&history, &mut client));
+        let wrong = Client::connect(&member.node.addr).and_then(|mut client| {
+            let mut wrong = invariants::ledger(history, &mut client)?;
+            wrong.extend(invariants::buried(history, &mut client)?);
+            Ok(wrong)
+        });
         violations.extend(wrong.unwrap_or_else(|error| vec![format!("no answer: {error}")]));
         if member.node.output().contains("panicked at") {
             violations.push(format!("a panic in {}", member.node.addr));
         }
     }
-    let mut verdict = check::all(&history);
-    if !arena.injected.contains_key(&Fault::Clock) {
-        violations.extend(invariants::early(&history.leases, &history.looks));
-    }
-    verdict.violations.extend(violations);
-    let shortcomings = shortcomings(&plan, &history, &arena);
-    let (injected, effects) = (arena.injected.clone(), arena.effects.clone());
-    let inside = history.inside_windows();
-    Ok(Report { plan, history, verdict, injected, effects, comparisons, inside, shortcomings })
+    violations
 }
 
 fn deposit(addr: &str) -> Result<(), String> {
@@ -120,64 +174,46 @@ fn deposit(addr: &str) -> Result<(), String> {
     }
 }
 
-fn shortcomings(plan: &Plan, history: &History, arena: &Arena) -> Vec<String> {
-    let mut all = Vec::new();
-    let done = history.done.len() as u64;
-    if done < plan.operations_min {
-        all.push(format!("{done} operations, {} are needed", plan.operations_min));
-    }
-    for (fault, count) in &arena.injected {
-        if *count > 1 && arena.effects.get(&format!("{fault:?}")).is_none_or(|effect| *effect == 0)
-        {
-            all.push(format!("{fault:?} was injected {count} times and had no effect"));
-        }
-    }
-    if history.transfers == 0 || history.sums.is_empty() || history.blocks.is_empty() {
-        all.push("some kind of client did nothing".to_owned());
-    }
-    all
+#[derive(Default)]
+struct Heals {
+    comparisons: u64,
+    /// Operations that came back inside fault windows.
+    inside: u64,
 }
 
 struct Nemesis {
     arena: Arena,
     journal: Arc<Journal>,
     plan: Plan,
-    comparisons: u64,
+    deck: Deck,
+    heals: Heals,
 }
 
 impl Nemesis {
     fn work(&mut self) -> Result<(), String> {
         let begun = Instant::now();
-        let mut deck: Vec<Fault> = Vec::new();
         let mut count = 0;
         while begun.elapsed() < self.plan.lasts
             && self.plan.faults_max.is_none_or(|max| count < max)
+            && !self.is_enough()
         {
-            let fault = match deck.pop() {
-                Some(fault) => fault,
-                None => {
-                    deck = self.shuffled();
-                    continue;
-                }
-            };
+            let (plan, arena) = (&self.plan, &self.arena);
+            let mut random = self.arena.random.clone();
+            let fault = self.deck.draw(&mut random, |class| plan.missing(arena, class));
+            self.arena.random = random;
             self.round(fault)?;
             count += 1;
         }
         Ok(())
     }
 
-    fn shuffled(&mut self) -> Vec<Fault> {
-        let mut deck = SHALLOW.to_vec();
-        if self.plan.deep {
-            deck.extend(DEEP);
-        }
-        if self.plan.nodes > 4 {
-            deck.push(Fault::Ring);
-        }
-        for at in (1..deck.len()).rev() {
-            deck.swap(at, self.arena.random.below(at + 1));
-        }
-        deck
+    /// Whether the quota is reached; a run without one never has enough.
+    fn is_enough(&self) -> bool {
+        let quota = self.plan.quota;
+        quota.each > 0
+            && self.journal.known() >= quota.operations
+            && self.heals.inside >= quota.operations * INSIDE_PERCENT / 100
+            && self.deck.classes().iter().all(|fault| self.plan.missing(&self.arena, *fault) == 0)
     }
 
     fn round(&mut self, fault: Fault) -> Result<(), String> {
@@ -194,8 +230,9 @@ impl Nemesis {
         let injected = self.arena.inject(fault);
         self.arena.world.net.heal(false);
         self.journal.window(begun, &format!("{fault:?}"));
+        self.heals.inside += self.journal.known() - known;
         let healed = injected.and_then(|()| self.arena.world.settle(HEAL_WAIT));
-        healed.map_err(|error| format!("after {fault:?}: {error}"))?;
+        let leader = healed.map_err(|error| format!("after {fault:?}: {error}"))?;
         let waited = Instant::now();
         while self.journal.known() < known + 50 {
             if waited.elapsed() > HEAL_WAIT {
@@ -206,45 +243,42 @@ impl Nemesis {
         let _still = self.journal.gate.write().expect("no client panics");
         let compared = self.arena.world.compare(HEAL_WAIT);
         compared.map_err(|error| format!("after {fault:?}: {error}"))?;
-        self.comparisons += 1;
-        Ok(())
+        self.heals.comparisons += 1;
+        self.audit(leader).map_err(|error| format!("audit after {fault:?}: {error}"))
+    }
+
+    /// Once the ledger is long: every node must hold all of it; then its acknowledged part is
+    /// removed, and has to stay away. Nobody may write meanwhile.
+    fn audit(&self, leader: usize) -> Result<(), String> {
+        let mut history = self.journal.history.lock().expect("no client panicked");
+        if history.ledger.len() < LEDGER_KEYS_MAX {
+            return Ok(());
+        }
+        for member in &self.arena.world.members {
+            let wrong = Client::connect(&member.node.addr)
+                .and_then(|mut client| invariants::ledger(&history, &mut client));
+            let wrong = wrong.map_err(|error| error.to_string())?;
+            if !wrong.is_empty() {
+                return Err(format!("{} lacks: {wrong:?}", member.node.addr));
+            }
+        }
+        let buried = Client::connect(&self.arena.world.members[leader].node.addr)
+            .and_then(|mut client| invariants::bury(&mut history, &mut client));
+        buried.map_err(|error| error.to_string())
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (history, verdict) = (&self.history, &self.verdict);
-        let mut row = |name: &str, figure: String| writeln!(out, "| {name} | {figure} |");
-        row("seed", self.plan.seed.to_string())?;
-        row("nodes", self.plan.nodes.to_string())?;
-        row("operations with a known outcome", history.done.len().to_string())?;
-        row("of these inside fault windows", self.inside.to_string())?;
-        row("operations of unknown outcome", history.unknown.to_string())?;
-        row("register operations searched for linearizability", verdict.searched.to_string())?;
-        row("MULTI blocks", history.blocks.len().to_string())?;
-        row(
-            "bank: transfers, sums read",
-            format!("{}, {}", history.transfers, history.sums.len()),
-        )?;
-        row("leases, looks", format!("{}, {}", history.leases.len(), history.looks.len()))?;
-        row("ledger writes", history.ledger.len().to_string())?;
-        row("heals with equal states", self.comparisons.to_string())?;
-        for (fault, count) in &self.injected {
-            let effect = self.effects.get(&format!("{fault:?}")).copied().unwrap_or(0);
-            row(&format!("fault {fault:?}: injected, in effect"), format!("{count}, {effect}"))?;
-        }
-        let of_class =
-            |name: &String| self.injected.keys().any(|fault| format!("{fault:?}") == *name);
-        for (name, count) in self.effects.iter().filter(|(name, _)| !of_class(name)) {
-            row(&format!("effect {name}"), count.to_string())?;
-        }
-        row("violations", verdict.violations.len().to_string())?;
-        row("undecided", verdict.undecided.len().to_string())?;
-        row("shortcomings", self.shortcomings.len().to_string())?;
-        let wrong = verdict.violations.iter().chain(&verdict.undecided).chain(&self.shortcomings);
-        for line in wrong.take(20) {
-            writeln!(out, "{}", &line[..line.len().min(2000)])?;
-        }
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_part_has_to_do_what_others_did_not() {
+        let mut sum = Report::default();
+        let before = part_done(5, &sum, 2);
+        assert_eq!(before[&Fault::KillOne], 2, "three of five in the first half");
+        sum.effects.insert("KillOne".to_owned(), 4);
+        let before = part_done(5, &sum, 1);
+        assert_eq!((before[&Fault::KillOne], before[&Fault::Ring]), (4, 0));
     }
 }

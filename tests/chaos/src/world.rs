@@ -1,11 +1,12 @@
 //! The nodes of a run, each with its disk, its control file and its place in the network.
 //!
-//! Real processes on loopback addresses; all connections between them run through [`Net`]. Where
-//! the machine allows, each has an ext4 of its own.
+//! Real processes; all connections between them run through [`Net`]. Where the machine allows, each
+//! has an ext4 and a network of its own; otherwise their addresses are those of loopback.
 
 use crate::disk::Disk;
 use crate::proxy::Net;
 use crate::shim::{Control, Tools};
+use crate::wires::Wires;
 use kvorum_tests::client::{Client, text};
 use kvorum_tests::node::Node;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 pub const HEAL_WAIT: Duration = Duration::from_secs(60);
 
 /// Settings that make logs and overlays small, so that snapshots and purges happen.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 6] = [
     "log-segment-bytes=1mb",
     "log-max-bytes=2mb",
     "overlay-bytes=1mb",
@@ -27,8 +28,11 @@ const SETTINGS: [&str; 7] = [
     // A fault fills the disk at once and to the last byte: the reserve is noticed, not used up.
     "disk-free-min=32mb",
     "follower-writes=forward",
-    "enable-debug-command=local",
 ];
+/// Clients that may compare states and give orders: those of this machine, or, where nodes have
+/// networks that only this machine reaches, all.
+const LOOPBACK: [&str; 1] = ["enable-debug-command=local"];
+const NETWORK: [&str; 2] = ["enable-debug-command=yes", "protected-mode=no"];
 
 /// Pause between two looks.
 const POLL: Duration = Duration::from_millis(40);
@@ -36,6 +40,8 @@ const POLL: Duration = Duration::from_millis(40);
 /// One node.
 pub struct Member {
     pub node: Node,
+    /// Where others are told to connect: to the proxy before it.
+    pub advertised: String,
     pub disk: Option<Disk>,
     pub control: Option<Control>,
 }
@@ -45,21 +51,25 @@ pub struct World {
     pub members: Vec<Member>,
     pub net: Arc<Net>,
     pub tools: Option<Tools>,
+    /// A network for each node; none: they share loopback.
+    pub wires: Option<Wires>,
     root: PathBuf,
 }
 
 impl World {
     /// Starts `count` nodes below `root` and waits until they are a cluster. `deep`: with disks of
-    /// their own, and the shim, where that is possible.
+    /// their own, and the shim; `networks`: with networks of their own; where that is possible.
     ///
     /// # Errors
     /// They do not become a cluster.
-    pub fn start(root: &Path, count: usize, deep: bool) -> Result<Self, String> {
+    pub fn start(root: &Path, count: usize, deep: bool, networks: bool) -> Result<Self, String> {
         let tools = if deep { Tools::build(root) } else { None };
-        let mut world =
-            World { members: Vec::new(), net: Arc::default(), tools, root: root.to_owned() };
+        let wires = if networks { Wires::create(count) } else { None };
+        let (members, net) = (Vec::new(), Arc::default());
+        let mut world = World { members, net, tools, wires, root: root.to_owned() };
         (0..count).try_for_each(|_| world.add(deep))?;
-        let all: Vec<String> = (0..count).map(|at| world.advertised(at)).collect();
+        let all: Vec<String> =
+            world.members.iter().map(|member| member.advertised.clone()).collect();
         for member in &mut world.members {
             let expect = ["--bootstrap-expect".into(), count.to_string()];
             member.node.args.extend(expect);
@@ -76,17 +86,26 @@ impl World {
     /// The proxy cannot listen, or the control file cannot be made.
     pub fn add(&mut self, deep: bool) -> Result<(), String> {
         let at = self.members.len();
+        let own = if self.wires.is_some() { &NETWORK[..] } else { &LOOPBACK[..] };
+        let settings = SETTINGS.iter().chain(own);
         let args: Vec<String> =
-            SETTINGS.iter().flat_map(|setting| ["--set".into(), (*setting).into()]).collect();
+            settings.flat_map(|setting| ["--set".into(), (*setting).into()]).collect();
         let mut node = Node::new(&self.root, &args);
-        let advertised = format!("127.0.2.{}:{}", at + 1, port(&node.addr));
-        let peer = format!("127.0.2.{}:{}", at + 1, port(&node.peer_addr));
+        let mut outside = format!("127.0.2.{}", at + 1);
+        if let Some(wires) = &self.wires {
+            outside = wires.gateway();
+            node.launcher = wires.launcher(at);
+            node.addr = format!("{}:{}", wires.address(at), port(&node.addr));
+            node.peer_addr = format!("{}:{}", wires.address(at), port(&node.peer_addr));
+        }
+        let advertised = format!("{outside}:{}", port(&node.addr));
+        let peer = format!("{outside}:{}", port(&node.peer_addr));
         node.args.extend(["--advertise".into(), advertised.clone()]);
         for (listen, upstream) in [(&advertised, &node.addr), (&peer, &node.peer_addr)] {
             let served = self.net.serve(listen, upstream, at);
             served.map_err(|error| format!("the proxy cannot listen on {listen}: {error}"))?;
         }
-        let mut member = Member { node, disk: None, control: None };
+        let mut member = Member { node, advertised, disk: None, control: None };
         if let (true, Some(tools)) = (deep, &self.tools) {
             member.disk = Disk::create(self.root.join(format!("disk-{at}")), &member.node.dir);
             let control = Control::create(self.root.join(format!("control-{at}")));
@@ -98,11 +117,6 @@ impl World {
         }
         self.members.push(member);
         Ok(())
-    }
-
-    /// The address of a node that others are told.
-    pub fn advertised(&self, at: usize) -> String {
-        format!("127.0.2.{}:{}", at + 1, port(&self.members[at].node.addr))
     }
 
     /// Where clients reach the nodes.

@@ -1,6 +1,8 @@
 //! A few seconds of chaos that need neither root nor tools: kills, pauses, partitions, bad links.
 
-use kvorum_chaos::run::{Plan, run};
+use kvorum_chaos::report::Quota;
+use kvorum_chaos::run::{Plan, series};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[test]
@@ -11,12 +13,14 @@ fn a_few_faults_and_nothing_is_wrong() {
         nodes: 3,
         lasts: Duration::from_secs(10),
         faults_max: Some(4),
+        quota: Quota { each: 0, operations: 200 },
+        before: BTreeMap::new(),
         deep: false,
         sets: 1,
         pause: Duration::from_millis(5),
-        operations_min: 200,
+        rest_ms: (500, 1500),
     };
-    let report = run(plan, root.path()).expect("the cluster starts");
+    let report = series(&plan, &[3], root.path()).expect("the cluster starts");
     eprintln!("{report}");
     assert!(report.is_good(), "{report}");
 }

@@ -88,6 +88,55 @@ pub fn ledger(history: &History, client: &mut Client) -> io::Result<Vec<String>>
     Ok(wrong)
 }
 
+/// Removes the acknowledged keys of the ledger; from now on they have to stay away.
+///
+/// # Errors
+/// The node behind `client` does not answer, or lacks a key; what was not asked stays in the ledger.
+pub fn bury(history: &mut History, client: &mut Client) -> io::Result<()> {
+    let (acked, mut rest): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut history.ledger).into_iter().partition(|(_, is_acked)| *is_acked);
+    let mut outcome = Ok(());
+    for keys in acked.chunks(500) {
+        if outcome.is_err() {
+            rest.extend_from_slice(keys);
+            continue;
+        }
+        let requests: Vec<Vec<&str>> = keys.iter().map(|(key, _)| vec!["DEL", key]).collect();
+        outcome = client.send(&requests);
+        for (key, _) in keys {
+            match client.receive() {
+                Ok(Reply::Integer(1)) => history.buried.push(key.clone()),
+                Ok(Reply::Integer(_)) => {
+                    outcome = Err(io::Error::other(format!("{key} was acknowledged and is gone")));
+                }
+                // A connection that is gone or an error: nobody knows.
+                _ => history.forgotten += 1,
+            }
+        }
+    }
+    history.ledger = rest;
+    outcome
+}
+
+/// Removed keys that the node behind `client` still or again has.
+///
+/// # Errors
+/// It does not answer.
+pub fn buried(history: &History, client: &mut Client) -> io::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for keys in history.buried.chunks(500) {
+        let requests: Vec<Vec<&str>> = keys.iter().map(|key| vec!["EXISTS", key]).collect();
+        client.send(&requests)?;
+        for key in keys {
+            let found = client.receive()?;
+            if found != Reply::Integer(0) {
+                wrong.push(format!("{key} was removed, and is back: {found:?}"));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

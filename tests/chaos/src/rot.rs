@@ -1,0 +1,153 @@
+//! Bits that flip in files of a node that does not run.
+
+use crate::faults::Arena;
+use crate::faults::Fault::{self, *};
+use crate::world::HEAL_WAIT;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+impl Arena {
+    /// Damages a file of a stopped node, and starts it. It must refuse, or serve what is right; a
+    /// node that refuses is replaced.
+    pub(crate) fn rot(&mut self, kind: Fault, at: usize) -> Result<u64, String> {
+        self.world.settle(HEAL_WAIT)?;
+        self.remember();
+        self.world.members[at].node.kill();
+        let dir = self.world.members[at].node.dir.clone();
+        let flipped = match kind {
+            RotVote => self.flip_last_synced(&dir.join("log")),
+            RotLog => self.flip_any(&files_below(&dir.join("log"))),
+            RotState => self.flip_any(&files_below(&dir.join("state"))),
+            _ => self.flip_any(&[dir.join("identity")]),
+        };
+        let refused = self.start_refuses(at);
+        let name = format!("{kind:?}: {}", if refused { "refused" } else { "served" });
+        self.count(&name, u64::from(flipped > 0));
+        if refused {
+            self.replace(at)?;
+        } else if kind == RotVote && flipped > 0 {
+            return Err(format!("node {at} serves although synced records of its log are damaged"));
+        }
+        Ok(u64::from(flipped > 0))
+    }
+
+    fn start_refuses(&mut self, at: usize) -> bool {
+        self.world.members[at].node.spawn();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(8) {
+            if self.world.members[at].node.exited().is_some() {
+                return true;
+            }
+            let info = self.world.members[at].node.info("raft");
+            if info.get("raft_is_voting").is_some_and(|voting| voting == "yes") {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(30));
+        }
+        false
+    }
+
+    fn flip_any(&mut self, files: &[PathBuf]) -> u64 {
+        let file = self.random.pick(files).clone();
+        self.flip(&file)
+    }
+
+    /// Flips one bit of the last saved vote, or of one of the last records, of those that the log
+    /// itself says were synced: no crash explains that.
+    fn flip_last_synced(&mut self, log: &Path) -> u64 {
+        let segments = files_below(log).into_iter().rev();
+        let newest = segments
+            .filter_map(|file| Some((fs::read(&file).ok()?, file)))
+            .find_map(|(bytes, file)| Some((synced_records(&bytes, &file)?, bytes, file)));
+        let Some((records, mut bytes, file)) = newest else { return 0 };
+        let vote = records.iter().rev().find(|record| record.is_vote);
+        let last = &records[records.len().saturating_sub(8)..];
+        let record = match vote {
+            Some(vote) if self.random.percent(50) => vote,
+            _ => self.random.pick(last),
+        };
+        bytes[record.start + self.random.below(record.bytes)] ^= 1 << self.random.below(8);
+        eprintln!("rot: a bit of the record at {} of {}", record.start, file.display());
+        let what = if record.is_vote { "RotVote: votes" } else { "RotVote: other records" };
+        self.count(what, 1);
+        fs::write(file, bytes).map_or(0, |()| 1)
+    }
+
+    pub(crate) fn flip(&mut self, file: &Path) -> u64 {
+        let Ok(mut bytes) = fs::read(file) else { return 0 };
+        let written: Vec<usize> =
+            bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        if written.is_empty() {
+            return 0;
+        }
+        let count = *self.random.pick(&[1, 1, 3, 20]);
+        for _ in 0..count {
+            let at = written[self.random.below(written.len())];
+            bytes[at] ^= 1 << self.random.below(8);
+        }
+        let name = file.display().to_string();
+        eprintln!("rot: {count} bits of {name}");
+        fs::write(file, bytes).map_or(0, |()| count)
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match path.is_dir() {
+                true => open.push(path),
+                false if entry.metadata().is_ok_and(|meta| meta.len() > 0) => files.push(path),
+                false => {}
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A record of a segment.
+struct Record {
+    start: usize,
+    bytes: usize,
+    is_vote: bool,
+}
+
+const HEADER_BYTES: usize = 64;
+const RECORD_BYTES_MIN: usize = 40;
+const TYPE_VOTE: u8 = 2;
+
+/// Records that later ones prove to have been synced, in order (the format is described in
+/// `storage::log`). None: this file is no segment in use, or proves nothing.
+///
+/// Two later records have to say so: the very last one may be the torn rest of a write that the end
+/// of the process cut, which nobody has to believe.
+fn synced_records(bytes: &[u8], file: &Path) -> Option<Vec<Record>> {
+    let word = |at: usize| {
+        bytes.get(at..at + 4).map(|four| u32::from_le_bytes(four.try_into().expect("four bytes")))
+    };
+    let number: u32 = file.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok()?;
+    if !bytes.starts_with(b"KVORUMLG") || word(24)? != number {
+        return None;
+    }
+    let tag = word(HEADER_BYTES + 8)?;
+    let (mut records, mut says, mut start) = (Vec::new(), Vec::new(), HEADER_BYTES);
+    while let (Some(length), Some(its_tag), Some(synced)) =
+        (word(start + 4), word(start + 8), word(start + 12))
+    {
+        let length = length as usize;
+        if its_tag != tag || length < RECORD_BYTES_MIN || start + length > bytes.len() {
+            break;
+        }
+        records.push(Record { start, bytes: length, is_vote: bytes[start + 16] == TYPE_VOTE });
+        says.push(synced as usize);
+        start += length.next_multiple_of(8);
+    }
+    let proven = *says.iter().rev().nth(1)?;
+    records.retain(|record| record.start + record.bytes <= proven);
+    (!records.is_empty()).then_some(records)
+}
