@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 const RECEIVING: &str = "receiving a snapshot";
 const INSTALLED: &str = "snapshot installed";
 
+/// Written before a snapshot is wanted: more than `log-max-bytes` of the nodes.
+const FAT_BYTES: usize = 3 << 20;
+const FAT_KEYS: usize = 12;
+
 impl Arena {
     pub(crate) fn remember(&mut self) {
         for (at, info) in self.world.infos().iter().enumerate() {
@@ -67,6 +71,7 @@ impl Arena {
     fn receiver(&mut self, leader: usize) -> Result<(usize, usize, bool), String> {
         self.world.settle(HEAL_WAIT)?;
         let at = self.other_than(leader);
+        self.fatten(at);
         self.empty(at)?;
         let before = self.world.members[at].node.output().len();
         // A slow link, so that the snapshot takes long enough to be met.
@@ -82,9 +87,26 @@ impl Arena {
             if output.contains(RECEIVING) {
                 return Ok((at, before, true));
             }
+            let info = self.world.members[at].node.info("raft");
+            if info.get("raft_is_voting").is_some_and(|voting| voting == "yes") {
+                // The log was enough for it.
+                break;
+            }
             thread::sleep(Duration::from_millis(3));
         }
         Ok((at, before, false))
+    }
+
+    /// Writes more than logs may hold, so that who joins needs a snapshot.
+    fn fatten(&mut self, but: usize) {
+        let value = "b".repeat(FAT_BYTES / FAT_KEYS);
+        let key = |number| format!("fat:{number}");
+        let set = |number| vec!["SET".to_owned(), key(number), value.clone()];
+        let at = self.other_than(but);
+        // Where it fails, the snapshot may not be needed, and the fault has no effect.
+        let _ = Client::connect(&self.world.members[at].node.addr).and_then(|mut client| {
+            (0..FAT_KEYS).try_for_each(|number| client.call(&set(number)).map(drop))
+        });
     }
 
     /// Replaces a node, and kills it, or the leader, once it receives a snapshot.

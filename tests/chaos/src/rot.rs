@@ -151,3 +151,37 @@ fn synced_records(bytes: &[u8], file: &Path) -> Option<Vec<Record>> {
     records.retain(|record| record.start + record.bytes <= proven);
     (!records.is_empty()).then_some(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(segment: &mut Vec<u8>, kind: u8, tag: u32, synced: u32, bytes: usize) {
+        let start = segment.len();
+        segment.resize(start + bytes.next_multiple_of(8), 0xee);
+        segment[start + 4..start + 8].copy_from_slice(&(bytes as u32).to_le_bytes());
+        segment[start + 8..start + 12].copy_from_slice(&tag.to_le_bytes());
+        segment[start + 12..start + 16].copy_from_slice(&synced.to_le_bytes());
+        segment[start + 16] = kind;
+    }
+
+    #[test]
+    fn only_what_two_later_records_call_synced_counts() {
+        let mut segment = vec![0; HEADER_BYTES];
+        segment[..8].copy_from_slice(b"KVORUMLG");
+        segment[24] = 3;
+        record(&mut segment, 6, 9, 64, 120);
+        record(&mut segment, TYPE_VOTE, 9, 184, 40);
+        record(&mut segment, 1, 9, 224, 50);
+        record(&mut segment, 1, 9, 224, 40);
+        record(&mut segment, 1, 9, 320, 40);
+        // What a recycled file held before.
+        record(&mut segment, TYPE_VOTE, 8, 900, 40);
+        let found = synced_records(&segment, Path::new("log/0000000003.seg")).expect("records");
+        let starts: Vec<(usize, bool)> =
+            found.iter().map(|record| (record.start, record.is_vote)).collect();
+        assert_eq!(starts, [(64, false), (184, true)]);
+        assert!(synced_records(&segment, Path::new("log/0000000004.seg")).is_none(), "not begun");
+        assert!(synced_records(&segment, Path::new("log/spare-1.free")).is_none());
+    }
+}

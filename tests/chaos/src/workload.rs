@@ -28,6 +28,8 @@ pub const ACCOUNTS: usize = 6;
 pub const DEPOSIT: i64 = 1000;
 /// Writes of the ledger in one pipeline.
 const PIPELINE: u64 = 8;
+/// So many pauses follow a pipeline, or most operations would be of the ledger.
+const LEDGER_PAUSES: u32 = 8;
 
 /// What the clients share.
 pub struct Shared {
@@ -83,6 +85,7 @@ struct Worker {
     connection: Option<Client>,
     turn: u64,
     leases: Vec<String>,
+    pauses: u32,
 }
 
 impl Worker {
@@ -90,7 +93,7 @@ impl Worker {
         let random = Random::new(shared.seed ^ ((number as u64 + 1) << 32));
         let addr = shared.addresses[number % shared.addresses.len()].clone();
         let (connection, leases) = (None, Vec::new());
-        Worker { number, shared, random, addr, connection, turn: 0, leases }
+        Worker { number, shared, random, addr, connection, turn: 0, leases, pauses: 1 }
     }
 
     fn run(mut self, work: fn(&mut Worker)) {
@@ -100,7 +103,7 @@ impl Worker {
                 let _open = shared.journal.gate.read().expect("no client panicked");
                 work(&mut self);
             }
-            thread::sleep(shared.pause);
+            thread::sleep(shared.pause * self.pauses);
         }
     }
 
@@ -320,6 +323,7 @@ impl Worker {
     }
 
     fn ledger(&mut self) {
+        self.pauses = LEDGER_PAUSES;
         let counter = format!("counter:{}", self.number);
         let mut requests = Vec::new();
         for _ in 0..PIPELINE {
