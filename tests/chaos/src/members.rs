@@ -54,7 +54,7 @@ impl Arena {
         let begun = Instant::now();
         loop {
             let answer = self.order(at, &["RAFT.NODE", "REMOVE", &old.to_string()]);
-            // An unknown outcome is asked for again, until it is known.
+            // An outcome that was unknown before shows in the next answer.
             if answer == "OK" || answer.contains("there is no node") {
                 self.count("Remove", 1);
                 return Ok(old);
