@@ -16,6 +16,8 @@ pub mod commands;
 pub mod config;
 mod dispatch;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod limits;
 pub mod metrics;
 mod net;

@@ -8,6 +8,8 @@
 //! ties them together; `identity`, `introduction`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
 //! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk; `view` shows it all as a status.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod any_bytes;
 mod append_stream;
 pub(crate) mod applier;
 mod barrier;
@@ -36,9 +38,6 @@ mod runtime;
 pub(crate) mod start_over;
 pub(crate) mod types;
 mod view;
-
-#[cfg(test)]
-mod any_bytes;
 
 pub(crate) use types::NodeAddress;
 pub(crate) use view::split_address;
