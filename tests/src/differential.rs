@@ -13,12 +13,16 @@ mod compare;
 pub mod departures;
 mod generate;
 mod pair;
+pub mod servers;
 mod shrink;
 
 use crate::golden::words::quote;
 use crate::random::Random;
 use pair::Pair;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use pair::Difference;
@@ -91,14 +95,29 @@ impl fmt::Display for Failure {
 pub struct Report {
     /// Requests whose replies were compared.
     pub compared: u64,
+    /// Replies that differed and may: how often, by the full name of the command and how it is
+    /// compared.
+    pub departures: BTreeMap<String, u64>,
     /// Scripts whose replies differed.
     pub failures: Vec<Failure>,
+}
+
+impl Report {
+    fn add(&mut self, other: Report) {
+        self.compared += other.compared;
+        for (name, count) in other.departures {
+            *self.departures.entry(name).or_default() += count;
+        }
+        self.failures.extend(other.failures);
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.failures.iter().try_for_each(|failure| writeln!(f, "{failure}\n"))?;
-        write!(f, "{} replies compared, {} differences", self.compared, self.failures.len())
+        write!(f, "{} replies compared, {} differences", self.compared, self.failures.len())?;
+        let departures: u64 = self.departures.values().sum();
+        write!(f, ", {departures} departures of {} kinds", self.departures.len())
     }
 }
 
@@ -107,25 +126,64 @@ pub fn requests(random: &mut Random, len: usize) -> Vec<Vec<Vec<u8>>> {
     generate::requests(random, len)
 }
 
-/// Compares Kvorum with redis-server, both at `host:port`, both with nothing else to do.
+/// A Kvorum and a redis-server to compare, both with nothing else to do.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// `host:port` of Kvorum.
+    pub kvorum: String,
+    /// `host:port` of redis-server.
+    pub redis: String,
+}
+
+/// Compares Kvorum with redis-server; several pairs share the work, a thread each.
 ///
 /// # Panics
 /// One of them cannot be reached.
-pub fn run(kvorum: &str, redis: &str, options: &Options) -> Report {
-    let mut pair = Pair::new(kvorum, redis);
-    let mut report = Report::default();
-    let begun = Instant::now();
-    let mut seed = options.seed;
-    while report.compared < options.commands
-        && begun.elapsed() < options.time_max
-        && report.failures.len() < options.failures_max
-    {
-        let steps = generate::script(&mut Random::new(seed), SCRIPT_STEPS, &options.filter);
-        if let Some(found) = pair.run(&steps, &mut report.compared) {
-            let (steps, difference) = shrink::shrink(&mut pair, steps, found);
-            report.failures.push(Failure { seed, steps, difference });
+pub fn run(pairs: &[Addresses], options: &Options) -> Report {
+    let work = Work {
+        options,
+        begun: Instant::now(),
+        seed: AtomicU64::new(options.seed),
+        report: Mutex::default(),
+    };
+    std::thread::scope(|scope| {
+        for Addresses { kvorum, redis } in pairs {
+            scope.spawn(|| work.take_part(&mut Pair::new(kvorum, redis)));
         }
-        seed += 1;
-    }
+    });
+    let mut report = work.report.into_inner().expect("nothing panics under the lock");
+    report.failures.sort_by_key(|failure| failure.seed);
     report
+}
+
+/// What the pairs share.
+struct Work<'a> {
+    options: &'a Options,
+    begun: Instant,
+    /// That of the next script.
+    seed: AtomicU64,
+    report: Mutex<Report>,
+}
+
+impl Work<'_> {
+    fn take_part(&self, pair: &mut Pair) {
+        while self.goes_on() {
+            let seed = self.seed.fetch_add(1, Ordering::Relaxed);
+            let steps =
+                generate::script(&mut Random::new(seed), SCRIPT_STEPS, &self.options.filter);
+            let mut report = Report::default();
+            if let Some(found) = pair.run(&steps, &mut report) {
+                let (steps, difference) = shrink::shrink(pair, steps, found);
+                report.failures.push(Failure { seed, steps, difference });
+            }
+            self.report.lock().expect("nothing panics under the lock").add(report);
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        let report = self.report.lock().expect("nothing panics under the lock");
+        report.compared < self.options.commands
+            && self.begun.elapsed() < self.options.time_max
+            && report.failures.len() < self.options.failures_max
+    }
 }

@@ -10,7 +10,7 @@ use std::env;
 use std::time::Duration;
 
 use kvorum_tests::cluster::Cluster;
-use kvorum_tests::differential::{self, Options};
+use kvorum_tests::differential::{self, Addresses, Options};
 use kvorum_tests::golden::script::Script;
 use kvorum_tests::golden::{self, Mode, Target, script_paths, scripts_dir};
 use kvorum_tests::redis_server::{BINARY_VARIABLE, start_redis_server};
@@ -71,7 +71,8 @@ fn random_commands_are_answered_as_redis_server_answers_them() {
     // The `differential` program runs for longer, and from other seeds.
     let time_max = Duration::from_secs(10);
     let options = Options { commands: 20_000, time_max, ..Options::default() };
-    let report = differential::run(&kvorum.nodes[0].addr, &redis.addr, &options);
+    let addresses = Addresses { kvorum: kvorum.nodes[0].addr.clone(), redis: redis.addr.clone() };
+    let report = differential::run(&[addresses], &options);
     eprintln!("{report}");
     assert!(report.failures.is_empty(), "Kvorum and redis-server differ, see above");
     assert!(report.compared > 200, "{}", report.compared);

@@ -4,16 +4,45 @@ use super::departures::{How, how};
 use crate::golden::wire::Element;
 use kvorum::commands;
 
-/// How replies to this request are compared.
-pub(super) fn how_to_compare(args: &[Vec<u8>]) -> How {
-    let Some(spec) = args.first().and_then(|name| commands::lookup(name)) else {
-        return How::Exact;
-    };
-    let subcommand = args.get(1).and_then(|name| commands::lookup_subcommand(spec, name));
-    let found = match subcommand {
-        Some(subcommand) => how(&format!("{}|{}", spec.name, subcommand.name), subcommand),
-        None => how(spec.name, spec),
-    };
+/// How replies to a request are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Comparison {
+    /// Full name of the command; empty where there is none.
+    pub(super) name: String,
+    pub(super) how: How,
+}
+
+impl Comparison {
+    /// That of this request.
+    pub(super) fn of(args: &[Vec<u8>]) -> Comparison {
+        let Some(spec) = args.first().and_then(|name| commands::lookup(name)) else {
+            return Comparison { name: String::new(), how: How::Exact };
+        };
+        let subcommand = args.get(1).and_then(|name| commands::lookup_subcommand(spec, name));
+        let (name, found) = match subcommand {
+            Some(subcommand) => (format!("{}|{}", spec.name, subcommand.name), subcommand),
+            None => (spec.name.to_owned(), spec),
+        };
+        let how = how_to_compare(how(&name, found), args);
+        Comparison { name, how }
+    }
+
+    /// What made these replies, which agree, count as the same; none: they are.
+    pub(super) fn departure(&self, ours: &Element, theirs: &Element) -> Option<String> {
+        if ours == theirs {
+            None
+        } else if is_error(ours) {
+            Some("errors that quote bytes that are no UTF-8".to_owned())
+        } else if self.how == How::Exact {
+            Some(format!("{} (order of a RESP3 set or map)", self.name))
+        } else {
+            Some(format!("{} ({:?})", self.name, self.how))
+        }
+    }
+}
+
+/// How replies to this request are compared, if those to its command are so.
+fn how_to_compare(found: How, args: &[Vec<u8>]) -> How {
     let is_glob = |arg: &Vec<u8>| arg.iter().any(|byte| b"*?[\\".contains(byte));
     match found {
         // Of settings that a pattern finds each server has its own.
@@ -148,11 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn a_departure_is_named_where_replies_differ() {
+        let of = |words: &[&str]| {
+            Comparison::of(&words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>())
+        };
+        let (one, two) = (line(":1"), line(":2"));
+        assert_eq!(of(&["TTL", "k"]).departure(&one, &one), None);
+        let departure = of(&["TTL", "k"]).departure(&one, &two);
+        assert_eq!(departure.as_deref(), Some("ttl (Within(2))"));
+        let departure = of(&["client", "LIST"]).departure(&one, &two);
+        assert_eq!(departure.as_deref(), Some("client|list (Type)"));
+    }
+
+    #[test]
     fn only_whole_iterations_are_compared() {
         let scan = |words: &str| {
-            how_to_compare(
-                &words.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>(),
-            )
+            let words: Vec<_> = words.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            Comparison::of(&words).how
         };
         assert_eq!(scan("scan 0 count 1000"), How::Iteration);
         assert_eq!(scan("scan 0 count 1000 COUNT 1"), How::Type);

@@ -8,6 +8,7 @@ use crate::random::Random;
 use kvorum::commands::spec::{CommandSpec, Group, Run};
 use kvorum::commands::syntax::{self, Argument, ArgumentType};
 use kvorum::commands::{self};
+use std::sync::LazyLock;
 
 const KEYS: &[&[u8]] =
     &[b"a", b"b", b"c", b"key:1", b"key:2", b"{t}x", b"", b"k\x00\xff\r\n", b"[a]*", b"B"];
@@ -142,26 +143,36 @@ const WORDS: &[&str] = &[
     "AUTH", "SETNAME", "default",
 ];
 
-/// A command that may be sent, with its full name in words.
+/// A command of the table, with its full name in words.
 struct Candidate {
     words: Vec<&'static str>,
     spec: &'static CommandSpec,
+    syntax: Vec<Argument>,
 }
 
-fn candidates(filter: &str) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    let mut consider = |words: Vec<&'static str>, spec: &'static CommandSpec| {
-        let name = words.join("|");
-        if how(&name, spec) != How::NotSent && name.contains(filter) {
-            found.push(Candidate { words, spec });
-        }
+/// All commands and subcommands.
+static ALL: LazyLock<Vec<Candidate>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    let mut add = |words: Vec<&'static str>, spec: &'static CommandSpec| {
+        let syntax = syntax::arguments(spec.syntax, words.len());
+        all.push(Candidate { words, spec, syntax });
     };
     for spec in commands::all() {
-        consider(vec![spec.name], spec);
+        add(vec![spec.name], spec);
         for subcommand in spec.subcommands {
-            consider(vec![spec.name, subcommand.name], subcommand);
+            add(vec![spec.name, subcommand.name], subcommand);
         }
     }
+    all
+});
+
+/// Those that may be sent to redis-server.
+fn candidates(filter: &str) -> Vec<&'static Candidate> {
+    let is_sent = |candidate: &&Candidate| {
+        let name = candidate.words.join("|");
+        how(&name, candidate.spec) != How::NotSent && name.contains(filter)
+    };
+    let found: Vec<_> = ALL.iter().filter(is_sent).collect();
     assert!(!found.is_empty(), "no command matches {filter}");
     found
 }
@@ -191,7 +202,7 @@ pub(super) fn script(random: &mut Random, len: usize, filter: &str) -> Vec<Step>
         let at =
             if maker.random.percent(50) { favourite } else { maker.random.below(candidates.len()) };
         let args =
-            if maker.random.percent(2) { maker.unknown() } else { maker.request(&candidates[at]) };
+            if maker.random.percent(2) { maker.unknown() } else { maker.request(candidates[at]) };
         if !(past && counts(&args)) {
             steps.push(Step { connection, args });
         }
@@ -202,15 +213,15 @@ pub(super) fn script(random: &mut Random, len: usize, filter: &str) -> Vec<Step>
 
 /// Requests for commands on data, for those who apply them without a server.
 pub(super) fn requests(random: &mut Random, len: usize) -> Vec<Vec<Vec<u8>>> {
-    let on_data = |candidate: &Candidate| {
+    let on_data = |candidate: &&Candidate| {
         matches!(candidate.spec.run, Run::Write { .. } | Run::Read(_) | Run::Scan(_))
     };
-    let candidates: Vec<_> = candidates("").into_iter().filter(on_data).collect();
+    let candidates: Vec<_> = ALL.iter().filter(on_data).collect();
     let keys = &KEYS[..1 + random.below(KEYS.len())];
     let mut maker = Maker { random, past: true, keys };
     let mut request = || {
         let at = maker.random.below(candidates.len());
-        maker.request(&candidates[at])
+        maker.request(candidates[at])
     };
     (0..len).map(|_| request()).collect()
 }
@@ -249,14 +260,13 @@ impl Maker<'_> {
             args.push(self.in_some_case(word));
         }
         let name_words = args.len();
-        let syntax = syntax::arguments(of.spec.syntax, name_words);
-        for argument in &syntax {
+        for argument in &of.syntax {
             self.add(argument, &mut args);
         }
         while self.random.percent(12) {
             self.spoil(&mut args, name_words);
         }
-        if mentions_time(&syntax) {
+        if mentions_time(&of.syntax) {
             let past = self.past || name_words == 1 && of.words[0].contains("expire");
             args[name_words..].iter_mut().for_each(|arg| far_from_now(arg, past));
         }

@@ -1,11 +1,12 @@
 //! Two servers that are sent the same: a script runs on both, and its first difference ends it.
 
-use super::compare::{agree, how_to_compare, is_error, is_null};
+use super::compare::{Comparison, agree, is_error, is_null};
 use super::departures::How;
 use super::generate::{DATABASES, SETTINGS};
-use super::{CONNECTIONS, Step};
+use super::{CONNECTIONS, Report, Step};
 use crate::golden::render::{View, render};
 use crate::golden::wire::{Connection, Element, Received, encode_request};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -98,9 +99,9 @@ impl Pair {
         Pair { kvorum: side(kvorum), redis: side(redis) }
     }
 
-    /// Runs a script from an empty keyspace up to its first difference, and counts the replies that
-    /// were compared.
-    pub(super) fn run(&mut self, steps: &[Step], compared: &mut u64) -> Option<Difference> {
+    /// Runs a script from an empty keyspace up to its first difference, and counts what was
+    /// compared.
+    pub(super) fn run(&mut self, steps: &[Step], report: &mut Report) -> Option<Difference> {
         self.kvorum.reset();
         self.redis.reset();
         let mut states = vec![State::default(); CONNECTIONS];
@@ -117,10 +118,14 @@ impl Pair {
             for (number, step) in batch.iter().enumerate() {
                 let ours = self.kvorum.receive(connection);
                 let theirs = self.redis.receive(connection);
-                *compared += 1;
-                match states[connection].judge(step, &ours, &theirs) {
+                report.compared += 1;
+                match states[connection].judge(step, &ours, &theirs, &mut report.departures) {
                     Verdict::Same => {}
-                    Verdict::SameIfOneIsAbsent(keys) if self.redis.lacks_one(&keys) => return None,
+                    Verdict::SameIfOneIsAbsent(keys) if self.redis.lacks_one(&keys) => {
+                        let name = format!("exec ({:?})", How::UnlessAbsent);
+                        *report.departures.entry(name).or_default() += 1;
+                        return None;
+                    }
                     Verdict::SameIfOneIsAbsent(_) | Verdict::Different => {
                         let (kvorum, redis) = (shown(&ours), shown(&theirs));
                         return Some(Difference { at: at + number, kvorum, redis });
@@ -156,19 +161,25 @@ impl Verdict {
 #[derive(Clone, Default)]
 struct State {
     /// How replies to the requests that are queued will be compared.
-    queued: Vec<How>,
+    queued: Vec<Comparison>,
     /// Keys under WATCH.
     watched: Vec<Vec<u8>>,
 }
 
 impl State {
-    fn judge(&mut self, step: &Step, ours: &Received, theirs: &Received) -> Verdict {
+    fn judge(
+        &mut self,
+        step: &Step,
+        ours: &Received,
+        theirs: &Received,
+        departures: &mut Departures,
+    ) -> Verdict {
         let (Received::Reply(ours), Received::Reply(theirs)) = (ours, theirs) else {
             // Nothing that is sent here closes a connection before its reply.
             return Verdict::Different;
         };
         if matches!(theirs, Element::Line(line) if line == b"+QUEUED") {
-            self.queued.push(how_to_compare(&step.args));
+            self.queued.push(Comparison::of(&step.args));
             return Verdict::same_if(ours == theirs);
         }
         let is = |name: &str| step.args[0].eq_ignore_ascii_case(name.as_bytes());
@@ -183,20 +194,42 @@ impl State {
             self.watched.extend_from_slice(&step.args[1..]);
         }
         if is("exec") {
-            return judge_exec(before, ours, theirs);
+            return judge_exec(before, ours, theirs, departures);
         }
-        Verdict::same_if(agree(how_to_compare(&step.args), ours, theirs))
+        Verdict::same_if(same(&Comparison::of(&step.args), ours, theirs, departures))
     }
 }
 
+/// How often replies differed that may, by name.
+type Departures = BTreeMap<String, u64>;
+
+/// Whether two replies count as the same, noting what makes them so.
+fn same(
+    comparison: &Comparison,
+    ours: &Element,
+    theirs: &Element,
+    departures: &mut Departures,
+) -> bool {
+    let agree = agree(comparison.how, ours, theirs);
+    if let Some(name) = comparison.departure(ours, theirs).filter(|_| agree) {
+        *departures.entry(name).or_default() += 1;
+    }
+    agree
+}
+
 /// Compares the replies to a MULTI block one by one.
-fn judge_exec(before: State, ours: &Element, theirs: &Element) -> Verdict {
+fn judge_exec(
+    before: State,
+    ours: &Element,
+    theirs: &Element,
+    departures: &mut Departures,
+) -> Verdict {
     match (ours, theirs) {
         (Element::Aggregate(header, ours), Element::Aggregate(theirs_header, theirs))
             if header == theirs_header && ours.len() == before.queued.len() =>
         {
             let mut all = before.queued.iter().zip(ours.iter().zip(theirs));
-            Verdict::same_if(all.all(|(how, (ours, theirs))| agree(*how, ours, theirs)))
+            Verdict::same_if(all.all(|(how, (ours, theirs))| same(how, ours, theirs, departures)))
         }
         (Element::Aggregate(..), theirs) if is_null(theirs) => {
             Verdict::SameIfOneIsAbsent(before.watched)

@@ -1,7 +1,7 @@
 //! A script that shows a difference, made short: fewer requests, then fewer and shorter arguments.
 
-use super::Step;
 use super::pair::{Difference, Pair};
+use super::{Report, Step};
 
 /// How often a script is tried; a shrunk script serves a reader, it need not be the shortest.
 const TRIES_MAX: usize = 600;
@@ -35,7 +35,7 @@ impl Shrinking<'_> {
             return false;
         }
         self.tries += 1;
-        let Some(found) = self.pair.run(&candidate, &mut 0) else { return false };
+        let Some(found) = self.pair.run(&candidate, &mut Report::default()) else { return false };
         // The same command, lest one difference hides another.
         let name = |steps: &[Step], at: usize| steps[at].args[0].to_ascii_lowercase();
         if name(&candidate, found.at) != name(&self.steps, self.steps.len() - 1) {
