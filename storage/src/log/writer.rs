@@ -376,12 +376,20 @@ impl Writer {
         }
     }
 
-    /// Writes a record that says everything before it is synced, and syncs it.
+    /// Writes a record that says everything before it is synced, and syncs it. One that had to
+    /// begin a segment says nothing of that segment's beginning, so another follows.
     fn seal(&mut self) -> io::Result<()> {
         self.sync_segment()?;
-        self.record(0, &Body::Mark)?;
-        self.write_buffer()?;
-        self.sync_segment()
+        for _ in 0..2 {
+            let seq = self.segment.seq;
+            self.record(0, &Body::Mark)?;
+            self.write_buffer()?;
+            self.sync_segment()?;
+            if self.segment.seq == seq {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Brings the tail caches under their common bound, taking from the largest first.

@@ -215,3 +215,26 @@ fn stray_records_of_a_torn_batch_never_come_back() {
     let content = disk.content();
     assert_eq!(opened(content).unwrap()[&0].entries.len(), 2);
 }
+
+/// A closing mark that finds its segment full begins the next one.
+#[test]
+fn a_log_that_closes_with_a_new_segment_loses_nothing_to_damage_in_both() {
+    let mut begun = 0;
+    for len in (3_800..4_100).step_by(8) {
+        let disk = MemoryDisk::default();
+        let log = open(&disk).unwrap();
+        append(&log.shard(0), vec![entry(1, 1, &vec![b'v'; len])]).unwrap();
+        log.close().unwrap();
+        drop(log);
+        let mut content = disk.content();
+        let scan = scan_of(&content);
+        assert!(scan.tail.sealed, "{len}");
+        if let [first, last] = &scan.segments[..] {
+            begun += 1;
+            content.named(&names::segment(last.seq))[HEADER_BYTES - 1] ^= 1;
+            content.named(&names::segment(first.seq))[first.end as usize - 9] ^= 1;
+            assert!(matches!(opened(content), Err(LogError::Corrupt { .. })), "{len}");
+        }
+    }
+    assert!(begun > 3, "{begun}");
+}
