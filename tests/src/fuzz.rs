@@ -1,14 +1,29 @@
 //! Inputs that nobody would send, for whatever reads what comes from outside or from the disk.
 //!
-//! Each target makes its inputs from a seed, a number for each, and panics with what makes the input
-//! again. No instrumentation steers them: the inputs are made to look like the real thing instead. The
-//! targets in `protocol/fuzz` are steered, and need another compiler.
+//! Each target makes its inputs from a seed, a number for each, and panics when one is not read as it
+//! should be. No instrumentation steers them: the inputs are made to look like the real thing
+//! instead. The targets in `protocol/fuzz` are steered, and need another compiler.
+//!
+//! An execution is one input read, or one command applied. Invariant: an input depends on its seed
+//! alone, so that the seed repeats it.
 
 mod apply;
+mod log;
+mod memory_disk;
+mod settings;
 mod texts;
 
 use crate::random::Random;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Seeds of failures that are printed for each target; all are counted.
+const FAILURES_SHOWN: usize = 20;
 
 /// Something that reads inputs.
 pub struct Target {
@@ -17,47 +32,120 @@ pub struct Target {
     run: fn(&mut Random) -> u64,
 }
 
+/// The target that reads requests as a connection does.
+pub const SCANNER: &str = "requests";
+
 /// All targets.
 pub const TARGETS: &[Target] = &[
-    Target { name: "apply", run: apply::on_two_engines },
-    Target { name: "entries", run: apply::entries },
-    Target { name: "requests", run: texts::requests },
+    Target { name: SCANNER, run: texts::requests },
     Target { name: "inline", run: texts::inline },
     Target { name: "replies", run: texts::replies },
+    Target {
+        name: "peer frames",
+        run: |random| kvorum::fuzzing::peer_frame(&mut || random.number()),
+    },
+    Target {
+        name: "peer messages",
+        run: |random| kvorum::fuzzing::peer_message(&mut || random.number()),
+    },
+    Target { name: "entries", run: apply::entries },
     Target { name: "snapshot chunks", run: texts::snapshot_chunks },
-    Target { name: "log segments", run: texts::log_segments },
-    Target { name: "configuration", run: texts::configuration },
+    Target { name: "log segments", run: log::segments },
+    Target { name: "configuration", run: settings::configuration },
+    Target { name: "apply", run: apply::on_two_engines },
 ];
 
-/// Runs a target for this long at most, and so many inputs at most, beginning with the input of
-/// `seed`; returns the number of executions.
-///
-/// # Panics
-/// An input was not read as it should be. The seed of it is printed.
-pub fn run(target: &Target, seed: u64, inputs_max: u64, time_max: Duration) -> u64 {
-    let begun = Instant::now();
-    let mut executions = 0;
-    for seed in seed..seed.saturating_add(inputs_max) {
-        if begun.elapsed() >= time_max {
-            break;
-        }
-        let shown = ShowSeed { target: target.name, seed };
-        executions += (target.run)(&mut Random::new(seed));
-        drop(shown);
+/// How long a target runs: until the first of these bounds.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The first input is that of this seed, the next that of the next number.
+    pub seed: u64,
+    /// Inputs at most.
+    pub inputs: u64,
+    /// Executions, at least.
+    pub executions: u64,
+    /// A target begins no input after so long.
+    pub time_max: Duration,
+    /// Threads that share the inputs; at least 1.
+    pub threads: usize,
+}
+
+/// What came of a target: a line of the table.
+#[derive(Debug)]
+pub struct Row {
+    pub name: String,
+    pub executions: u64,
+    pub time: Duration,
+    /// Inputs that were not read as they should be.
+    pub failures: u64,
+}
+
+impl Row {
+    /// The head of the table that rows are lines of.
+    pub const HEAD: &str = "| target | executions | seconds | per second | failures |\n\
+                            |---|---:|---:|---:|---:|";
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, executions, time, failures } = self;
+        let seconds = time.as_secs_f64();
+        let rate = *executions as f64 / seconds.max(1e-9);
+        write!(f, "| {name} | {executions} | {seconds:.1} | {rate:.0} | {failures} |")
     }
-    executions
 }
 
-/// Prints the seed of the input when reading it panics.
-struct ShowSeed {
-    target: &'static str,
-    seed: u64,
+/// Runs a target. Seeds of inputs that fail are printed, and others go on.
+pub fn run(target: &Target, plan: &Plan) -> Row {
+    let work = Work {
+        begun: Instant::now(),
+        inputs: AtomicU64::new(0),
+        executions: AtomicU64::new(0),
+        failures: Mutex::default(),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..plan.threads {
+            scope.spawn(|| work.take_part(target, plan));
+        }
+    });
+    let failures = *work.failures.lock().expect("no input is read under the lock");
+    Row {
+        name: target.name.to_owned(),
+        executions: work.executions.into_inner(),
+        time: work.begun.elapsed(),
+        failures,
+    }
 }
 
-impl Drop for ShowSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("target {}, --seed {}", self.target, self.seed);
+/// What the threads of a target share.
+struct Work {
+    begun: Instant,
+    /// Inputs that were begun.
+    inputs: AtomicU64,
+    executions: AtomicU64,
+    failures: Mutex<u64>,
+}
+
+impl Work {
+    fn take_part(&self, target: &Target, plan: &Plan) {
+        while self.executions.load(Ordering::Relaxed) < plan.executions
+            && self.begun.elapsed() < plan.time_max
+        {
+            let number = self.inputs.fetch_add(1, Ordering::Relaxed);
+            if number >= plan.inputs {
+                return;
+            }
+            let seed = plan.seed.wrapping_add(number);
+            let read = || (target.run)(&mut Random::new(seed));
+            let executions = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+                let mut failures = self.failures.lock().expect("nothing panics under the lock");
+                *failures += 1;
+                if *failures <= FAILURES_SHOWN as u64 {
+                    eprintln!("FAILED: --target '{}' --seed {seed} --inputs 1", target.name);
+                }
+                1
+            });
+            self.executions.fetch_add(executions, Ordering::Relaxed);
         }
     }
 }
@@ -75,17 +163,55 @@ fn spoil(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
+/// A directory that is gone when it is dropped; in memory where the system has such.
+fn temporary_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let dir = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    dir.expect("a temporary directory")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `cargo run --release -p kvorum-tests --bin fuzz` runs them for longer.
+    fn plan(executions: u64, threads: usize) -> Plan {
+        let time_max = Duration::from_secs(60);
+        Plan { seed: 1, inputs: u64::MAX, executions, time_max, threads }
+    }
+
+    /// `cargo fuzz-all` runs them for longer.
     #[test]
     fn no_target_fails_soon() {
         for target in TARGETS {
-            let executions = run(target, 1, 200, Duration::from_secs(1));
-            println!("{}: {executions} executions", target.name);
-            assert!(executions > 0);
+            let time_max = Duration::from_secs(2);
+            let row = run(target, &Plan { time_max, ..plan(2_000, 1) });
+            println!("{row}");
+            assert!(row.executions > 0 && row.failures == 0, "{row}");
         }
+    }
+
+    #[test]
+    fn a_failing_input_is_counted_and_others_go_on() {
+        fn fails_now_and_then(random: &mut Random) -> u64 {
+            assert!(random.percent(75), "on purpose");
+            1
+        }
+        let target = Target { name: "failing", run: fails_now_and_then };
+        let row = run(&target, &plan(100, 2));
+        assert!(row.executions >= 100, "{row}");
+        assert!((1..100).contains(&row.failures), "{row}");
+    }
+
+    #[test]
+    fn a_bound_ends_a_run() {
+        let target = Target { name: "counting", run: |_| 3 };
+        assert_eq!(run(&target, &Plan { inputs: 7, ..plan(1_000, 2) }).executions, 21);
+        let row = run(&target, &plan(10, 1));
+        assert_eq!(row.executions, 12);
+        let row = run(&target, &Plan { time_max: Duration::ZERO, ..plan(10, 1) });
+        assert_eq!(row.executions, 0);
     }
 }

@@ -1,15 +1,11 @@
-//! Bytes that are read: requests, replies, chunks of snapshots, segments of the log, configuration.
+//! Bytes that are read from connections and as parts of snapshots: requests, replies, chunks.
 
 use super::spoil;
 use crate::random::Random;
 use bytes::{Bytes, BytesMut};
-use kvorum::config::{self, Settings};
 use protocol::inline::parse_inline;
-use protocol::{RespClientCodec, RespVersion, ScanLimits, Scanner, encode};
-use std::fs;
-use std::sync::mpsc;
+use protocol::{ProtocolError, Request, RespClientCodec, RespVersion, ScanLimits, Scanner, encode};
 use storage::StorageError;
-use storage::log::{EntryKind, LogEntry, LogOptions, LogPosition, RaftLog, SavedVote};
 use storage::memory::MemoryEngine;
 use storage::snapshot::{decode_chunk, encode_chunk};
 use storage::txn::{Engine, Row};
@@ -29,8 +25,8 @@ fn bytes(random: &mut Random, from: &[&[u8]], parts: usize) -> Vec<u8> {
     bytes
 }
 
-/// Requests and inline commands cut anywhere: what a whole is read as, its pieces are read as.
-pub(super) fn requests(random: &mut Random) -> u64 {
+/// What connections may send, right or almost, or nothing of the kind.
+fn stream(random: &mut Random) -> Vec<u8> {
     const PARTS: &[&[u8]] = &[
         b"*1\r\n",
         b"*2\r\n",
@@ -53,28 +49,118 @@ pub(super) fn requests(random: &mut Random) -> u64 {
         b":",
         b" ",
     ];
-    let input = bytes(random, PARTS, 24);
-    let limits = match random.percent(70) {
-        true => ScanLimits::default(),
-        false => ScanLimits::unauthenticated(),
+    if random.percent(45) {
+        return bytes(random, PARTS, 24);
+    }
+    let mut stream = Vec::new();
+    for _ in 0..1 + random.below(3) {
+        whole_request(random, &mut stream);
+    }
+    match random.below(4) {
+        0 => spoil(random, &mut stream),
+        1 => stream.extend(bytes(random, PARTS, 6)),
+        2 => {
+            let at = random.below(stream.len() + 1);
+            let noise = bytes(random, PARTS, 3);
+            stream.splice(at..at, noise);
+        }
+        _ => {}
+    }
+    stream
+}
+
+/// A request as clients send it: mostly short; now and then with many arguments, or long ones, or
+/// beyond what a stranger may send, or in one line.
+fn whole_request(random: &mut Random, out: &mut Vec<u8>) {
+    if random.percent(15) {
+        let len = match random.below(400) {
+            0 => 65_500 + random.below(80),
+            1..20 => 100 + random.below(2_000),
+            _ => random.below(40),
+        };
+        out.extend((0..len).map(|at| if at % 9 == 8 { b' ' } else { b'i' }));
+        out.extend_from_slice(if random.percent(50) { b"\r\n" } else { b"\n" });
+        return;
+    }
+    let args = match random.below(200) {
+        0 => 200 + random.below(1_000),
+        1..10 => 11 + random.below(40),
+        10..30 => 5 + random.below(8),
+        _ => 1 + random.below(4),
     };
-    let read = |piece: usize| {
-        let (mut scanner, mut buffer) = (Scanner::new(), BytesMut::new());
-        let mut found = Vec::new();
-        for part in input.chunks(piece) {
-            buffer.extend_from_slice(part);
-            loop {
-                match scanner.next(&mut buffer, &limits) {
-                    Ok(Some(request)) => found.push(request),
-                    Ok(None) => break,
-                    Err(error) => return (found, Some(error)),
+    // Numbers of many digits are read in another way, and too many are refused.
+    let zeros = |random: &mut Random| match random.percent(1) {
+        true => "0".repeat(1 + random.below(150)),
+        false => String::new(),
+    };
+    out.extend_from_slice(format!("*{}{args}\r\n", zeros(random)).as_bytes());
+    for _ in 0..args {
+        let len = match random.below(600) {
+            0 => 16_380 + random.below(8),
+            1 => 30_000 + random.below(40_000),
+            2..40 => 100 + random.below(1_000),
+            _ => random.below(12),
+        };
+        out.extend_from_slice(format!("${}{len}\r\n", zeros(random)).as_bytes());
+        // A value that looks like requests must not be read as any.
+        let pattern: &[u8] = if random.percent(50) { b"*1\r\n$1\r\n" } else { b"v" };
+        out.extend(pattern.iter().cycle().take(len));
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Those of servers and clients, or so low that short inputs reach them.
+fn limits(random: &mut Random) -> ScanLimits {
+    match random.below(10) {
+        0..4 => ScanLimits::default(),
+        4..7 => ScanLimits::unauthenticated(),
+        _ => ScanLimits {
+            bulk_bytes_max: 1 + random.below(1_200),
+            inline_bytes_max: 12 + random.below(100),
+            multibulk_count_max: 1 + random.below(40) as u32,
+            query_buffer_bytes_max: 16 + random.below(2_000),
+            authenticated: random.percent(50),
+        },
+    }
+}
+
+/// What a connection gets from its bytes: requests, and the error that ends it.
+type Scanned = (Vec<Request>, Option<ProtocolError>);
+
+/// Reads bytes that come in pieces, each of the length that `piece` says.
+fn scan(input: &[u8], limits: &ScanLimits, mut piece: impl FnMut() -> usize) -> Scanned {
+    let (mut scanner, mut buffer) = (Scanner::new(), BytesMut::new());
+    let (mut found, mut rest) = (Vec::new(), input);
+    while !rest.is_empty() {
+        let (part, others) = rest.split_at(piece().clamp(1, rest.len()));
+        rest = others;
+        buffer.extend_from_slice(part);
+        loop {
+            match scanner.next(&mut buffer, limits) {
+                Ok(Some(request)) => found.push(request),
+                Ok(None) => break,
+                Err(error) => {
+                    let again = scanner.next(&mut buffer, limits);
+                    assert_eq!(again, Err(error), "the error is found again");
+                    return (found, Some(error));
                 }
             }
         }
-        (found, None)
+    }
+    (found, None)
+}
+
+/// Requests and inline commands cut anywhere: what a whole is read as, its pieces are read as.
+pub(super) fn requests(random: &mut Random) -> u64 {
+    let (input, limits) = (stream(random), limits(random));
+    let whole = scan(&input, &limits, || usize::MAX);
+    // Tiny pieces throughout, or a few cuts anywhere.
+    let len_max = match input.len() {
+        0..200 if random.percent(60) => 1 + random.below(8),
+        len => len / (1 + random.below(6)) + 1,
     };
-    let whole = read(input.len().max(1));
-    assert_eq!(read(1 + random.below(7)), whole, "{}", input.escape_ascii());
+    let pieces = scan(&input, &limits, || 1 + random.below(len_max));
+    assert_eq!(pieces, whole, "{limits:?} {}", input.escape_ascii());
     2
 }
 
@@ -175,100 +261,46 @@ pub(super) fn snapshot_chunks(random: &mut Random) -> u64 {
     2
 }
 
-/// Damaged segments of a log: it opens with a beginning of what was written, or refuses.
-pub(super) fn log_segments(random: &mut Random) -> u64 {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let options = || LogOptions { segment_bytes: 4096, ..LogOptions::new(dir.path()) };
-    let log = RaftLog::open(options()).expect("an empty directory");
-    let shard = log.shard(0);
-    let (sender, receiver) = mpsc::channel();
-    let done = || {
-        let sender = sender.clone();
-        Box::new(move |result: std::io::Result<()>| drop(sender.send(result)))
-    };
-    let count = 20 + random.below(100) as u64;
-    let payload =
-        |index: u64| Bytes::from(format!("payload {index} {}", "x".repeat(index as usize)));
-    shard.save_vote(SavedVote { term: 1, node_id: 1, committed: true }, done());
-    for index in 1..=count {
-        let position = LogPosition { term: 1, index };
-        let entry = LogEntry { position, kind: EntryKind::Normal, payload: payload(index) };
-        shard.append(vec![entry], done());
-    }
-    for _ in 0..=count {
-        receiver.recv().expect("an answer").expect("the disk takes it");
-    }
-    drop((shard, log));
-    let entries =
-        fs::read_dir(dir.path()).expect("the log").map(|entry| entry.expect("a file").path());
-    let mut files: Vec<_> =
-        entries.filter(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0)).collect();
-    files.sort();
-    let file = random.pick(&files).clone();
-    let mut content = fs::read(&file).expect("a file of the log");
-    // Most of a file's end is blank.
-    let used = content.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
-    let mut beginning = content[..used].to_vec();
-    spoil(random, &mut beginning);
-    let common = beginning.len().min(used);
-    content[..common].copy_from_slice(&beginning[..common]);
-    if random.percent(20) {
-        content.truncate(random.below(content.len()));
-    }
-    fs::write(&file, content).expect("the file can be written");
-    let Ok(log) = RaftLog::open(options()) else { return 1 };
-    let shard = log.shard(0);
-    let last = shard.state().1.map_or(0, |last| last.index);
-    assert!(last <= count);
-    if let Ok(read) = shard.read(1..last + 1, usize::MAX) {
-        for entry in read {
-            assert_eq!(entry.payload, payload(entry.position.index), "another entry");
-        }
-    }
-    1
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
 
-/// Configuration files: values or an error.
-pub(super) fn configuration(random: &mut Random) -> u64 {
-    let mut text = match random.percent(50) {
-        true => Settings::default().to_toml().into_bytes(),
-        false => config::sample_toml().into_bytes(),
-    };
-    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-    let line = random.pick(&lines).to_vec();
-    if random.percent(50) {
-        text.extend_from_slice(b"\n");
-        text.extend_from_slice(line.strip_prefix(b"# ").unwrap_or(&line));
+    /// The scanner's long ways are taken, not only its refusals.
+    #[test]
+    fn inputs_reach_every_state_of_the_scanner() {
+        let (mut errors, mut deepest) = (BTreeSet::new(), [0; 5]);
+        for seed in 0..12_000 {
+            let mut random = Random::new(seed);
+            let (input, limits) = (stream(&mut random), limits(&mut random));
+            let (found, error) = scan(&input, &limits, || usize::MAX);
+            let longest = |request: &Request| request.iter().map(<[u8]>::len).max().unwrap_or(0);
+            let counts = [
+                found.iter().any(|request| longest(request) > 16_384),
+                found.iter().any(|request| longest(request) > 100),
+                found.iter().any(|request| request.len() > 100),
+                found.len() > 2,
+                error.is_some() && !found.is_empty(),
+            ];
+            deepest.iter_mut().zip(counts).for_each(|(sum, count)| *sum += u32::from(count));
+            errors.extend(error.map(|error| {
+                let name = format!("{error:?}");
+                name.split('(').next().unwrap_or_default().to_owned()
+            }));
+        }
+        assert!(deepest.iter().all(|count| *count > 20), "{deepest:?}");
+        let all = [
+            "BulkCountTooBig",
+            "ExpectedBulk",
+            "InlineTooBig",
+            "InvalidBulkLength",
+            "InvalidMultibulkLength",
+            "MultibulkCountTooBig",
+            "QueryBufferExceeded",
+            "UnauthenticatedBulkLength",
+            "UnauthenticatedMultibulkLength",
+            "UnbalancedQuotes",
+        ];
+        assert!(errors.iter().eq(all.iter()), "{errors:?}");
     }
-    for _ in 0..random.below(4) {
-        spoil(random, &mut text);
-    }
-    let setting = config::all().nth(random.below(config::all().count())).expect("a setting");
-    let value = bytes(
-        random,
-        &[b"1", b"-", b"9223372036854775807", b"yes", b"gb", b" ", b"\"", b":", b"."],
-        6,
-    );
-    let value = String::from_utf8_lossy(&value).into_owned();
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let file = dir.path().join("kvorum.toml");
-    fs::write(&file, text).expect("the file can be written");
-    let none = || std::iter::empty::<(String, String)>();
-    drop(Settings::from_sources(Some(&file), none(), &[]));
-    let settings =
-        Settings::from_sources(None, none(), &[(setting.name.to_owned(), value.clone())]);
-    if let (Ok(settings), false) = (settings, setting.secret) {
-        // What is shown of it is taken again.
-        fs::write(&file, settings.to_toml()).expect("the file can be written");
-        let again = Settings::from_sources(Some(&file), none(), &[]);
-        let again = again.unwrap_or_else(|error| panic!("{}={value:?}: {error}", setting.name));
-        assert_eq!(
-            again.get(&[b"*".as_slice()]),
-            settings.get(&[b"*".as_slice()]),
-            "{}={value:?}",
-            setting.name
-        );
-    }
-    drop(Settings::default().set(&[(setting.name, &value)]));
-    3
 }
