@@ -10,6 +10,9 @@ use crate::commands::spec::Run;
 use crate::commands::words::{help, is_word, printable, subcommand_syntax};
 use protocol::{Reply, Request};
 
+/// How much of an unknown category an error repeats, in bytes.
+const CATEGORY_SHOWN_BYTES: usize = 128;
+
 /// Entries that LOG returns when it is not told how many.
 const LOG_COUNT_DEFAULT: i64 = 10;
 
@@ -25,7 +28,8 @@ pub(super) fn cat(_: &mut SessionContext<'_>, args: &Request) -> Reply {
         (Some(category), 3) => {
             let known = CATEGORIES.into_iter().find(|known| is_word(category, known));
             let Some(known) = known else {
-                return Reply::error(format!("ERR Unknown category '{}'", printable(category)));
+                let shown = printable(&category[..category.len().min(CATEGORY_SHOWN_BYTES)]);
+                return Reply::error(format!("ERR Unknown category '{shown}'"));
             };
             let numbers = (0..numbering::count()).filter(|number| in_category(*number, known));
             names(&mut numbers.map(numbering::full_name))

@@ -34,10 +34,7 @@ pub(super) const COPY: CommandSpec = CommandSpec {
     arity: Arity::AtLeast(3),
     flags: Flags::WRITE.and(Flags::DENYOOM),
     keys: Keys::Range { first: 1, last: 2, step: 1 },
-    run: Run::Write {
-        check: |args| Options::parse(args, 0, DATABASES_MAX as u16).map(|_| ()),
-        apply: copy,
-    },
+    run: Run::Write { check: check_copy, apply: copy },
     ..CommandSpec::TEMPLATE
 };
 
@@ -82,6 +79,19 @@ impl Options {
             }
         }
         Ok(options)
+    }
+}
+
+/// How many databases there are is known when the command is applied, and a database that is not
+/// there comes before whatever is wrong behind it.
+fn check_copy(args: &Request) -> Result<(), CommandError> {
+    match Options::parse(args, 0, DATABASES_MAX as u16) {
+        Err(CommandError::Syntax)
+            if args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"db")) =>
+        {
+            Ok(())
+        }
+        parsed => parsed.map(drop),
     }
 }
 
