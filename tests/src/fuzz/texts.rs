@@ -5,6 +5,7 @@ use crate::random::Random;
 use bytes::{Bytes, BytesMut};
 use protocol::inline::parse_inline;
 use protocol::{ProtocolError, Request, RespClientCodec, RespVersion, ScanLimits, Scanner, encode};
+use std::sync::LazyLock;
 use storage::StorageError;
 use storage::memory::MemoryEngine;
 use storage::snapshot::{decode_chunk, encode_chunk};
@@ -24,6 +25,15 @@ fn bytes(random: &mut Random, from: &[&[u8]], parts: usize) -> Vec<u8> {
     }
     bytes
 }
+
+/// Longest line and longest value that is made, in bytes.
+const LONG_BYTES: usize = 70_000;
+
+/// Words of a line, and a value that looks like requests and must not be read as any.
+static LONG: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    let cycle = |of: &[u8]| of.iter().copied().cycle().take(LONG_BYTES).collect();
+    [cycle(b"iiiiiiii "), cycle(b"*1\r\n$1\r\n")]
+});
 
 /// What connections may send, right or almost, or nothing of the kind.
 fn stream(random: &mut Random) -> Vec<u8> {
@@ -78,7 +88,7 @@ fn whole_request(random: &mut Random, out: &mut Vec<u8>) {
             1..20 => 100 + random.below(2_000),
             _ => random.below(40),
         };
-        out.extend((0..len).map(|at| if at % 9 == 8 { b' ' } else { b'i' }));
+        out.extend_from_slice(&LONG[0][..len]);
         out.extend_from_slice(if random.percent(50) { b"\r\n" } else { b"\n" });
         return;
     }
@@ -102,9 +112,8 @@ fn whole_request(random: &mut Random, out: &mut Vec<u8>) {
             _ => random.below(12),
         };
         out.extend_from_slice(format!("${}{len}\r\n", zeros(random)).as_bytes());
-        // A value that looks like requests must not be read as any.
-        let pattern: &[u8] = if random.percent(50) { b"*1\r\n$1\r\n" } else { b"v" };
-        out.extend(pattern.iter().cycle().take(len));
+        let value = random.pick::<Vec<u8>>(&*LONG);
+        out.extend_from_slice(&value[..len]);
         out.extend_from_slice(b"\r\n");
     }
 }
