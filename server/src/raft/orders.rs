@@ -323,7 +323,12 @@ impl Node {
         change: ChangeMembers<u64, NodeAddress>,
         retain: bool,
     ) -> Result<(), Refused> {
-        let voters: BTreeSet<u64> = self.membership().voter_ids().collect();
+        let membership = self.membership();
+        if membership.get_node(&self.shared.identity.node_id()).is_none() {
+            // It was removed, and is about to find out.
+            return Err(Refused::Moved);
+        }
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
         let reachable = voters.iter().filter(|voter| self.is_reachable(**voter)).count();
         if reachable < voters.len() / 2 + 1 {
             let all = voters.len();
@@ -355,6 +360,12 @@ impl Node {
         }
         // Held while an order is carried out, which then finishes its change itself.
         let Ok(_one) = self.shared.orders.try_lock() else { return };
+        let own = self.shared.identity.node_id();
+        if self.membership().get_joint_config().last().is_some_and(|next| !next.contains(&own)) {
+            // Whoever stays leaves it: a leader that is no member any more has nothing to say.
+            drop(self.transfer(None).await);
+            return;
+        }
         match self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await {
             Ok(()) => tracing::info!("finished a membership change"),
             Err(Refused::Because(why)) => tracing::warn!(why, "a membership change is unfinished"),
@@ -405,8 +416,11 @@ impl Node {
             .flatten()
             .map(|(id, matched)| (*id, matched.map_or(0, |matched| matched.index + 1)))
             .collect();
+        // Not one that is about to be removed.
+        let staying = metrics.membership_config.get_joint_config().last();
         let best = || {
-            let reachable = voters.iter().filter(|id| **id != own && self.is_reachable(**id));
+            let reachable =
+                staying.into_iter().flatten().filter(|id| **id != own && self.is_reachable(**id));
             reachable.copied().max_by_key(|id| matched.get(id).copied().unwrap_or(0))
         };
         let to = match to {

@@ -40,7 +40,9 @@ impl Invariant for LeaderCompleteness {
                 continue;
             }
             let log = node.log.shard(0);
-            let first = log.first_index().unwrap_or(0);
+            // Of a log without entries all was purged behind a snapshot.
+            let after_last = || log.state().1.map_or(0, |last| last.index + 1);
+            let first = log.first_index().unwrap_or_else(after_last);
             for (index, (term, in_term)) in self.committed.range(first..) {
                 let own = log.position_at(*index).map(|position| position.term);
                 if *in_term < seen.term && own != Some(*term) {
