@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 impl Arena {
-    /// Damages a file of a stopped node, and starts it. It must refuse, or serve what is right; a
-    /// node that refuses is replaced.
+    /// Damages a file of a stopped node, and starts it. It must refuse, or serve what is right, or an
+    /// error; a node that refuses or has errors is replaced.
     pub(crate) fn rot(&mut self, kind: Fault, at: usize) -> Result<u64, String> {
         self.world.settle(HEAL_WAIT)?;
         self.remember();
@@ -23,14 +23,28 @@ impl Arena {
             _ => self.flip_any(&[dir.join("identity")]),
         };
         let refused = self.start_refuses(at);
-        let name = format!("{kind:?}: {}", if refused { "refused" } else { "served" });
-        self.count(&name, u64::from(flipped > 0));
-        if refused {
+        let found = !refused && kind == RotState && self.reading_finds_damage(at);
+        let came = if refused {
+            "refused"
+        } else if found {
+            "an error when it was read"
+        } else {
+            "served"
+        };
+        self.count(&format!("{kind:?}: {came}"), u64::from(flipped > 0));
+        if refused || found {
             self.replace(at)?;
         } else if kind == RotVote && flipped > 0 {
             return Err(format!("node {at} serves although synced records of its log are damaged"));
         }
         Ok(u64::from(flipped > 0))
+    }
+
+    /// Tables are not read when a node starts: has it read all of them, as an operator would who
+    /// doubts a disk. Damage must be an error then, or end the node where an entry needs the block.
+    fn reading_finds_damage(&mut self, at: usize) -> bool {
+        let digest = self.world.digest(at);
+        digest.contains("ERR state store") || !self.world.members[at].node.is_running()
     }
 
     fn start_refuses(&mut self, at: usize) -> bool {

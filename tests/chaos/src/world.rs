@@ -223,7 +223,8 @@ impl World {
         }
     }
 
-    fn digest(&self, at: usize) -> String {
+    /// What DEBUG DIGEST says of a node's state as it is, and how many keys it has.
+    pub(crate) fn digest(&self, at: usize) -> String {
         let asked = Client::connect(&self.members[at].node.addr).and_then(|mut client| {
             client.set_reply_wait(Duration::from_secs(20));
             client.call(&["READONLY"])?;
