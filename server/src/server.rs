@@ -225,7 +225,11 @@ impl NodeControl for Server {
         async move {
             let digest = move || view.and_then(|view| view.reader().digest());
             let digest = tokio::task::spawn_blocking(digest).await;
-            digest.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            let digest = digest.map_err(|error| error.to_string())?;
+            digest.map_err(|error| {
+                self.node.shared.damage.report(&error);
+                error.to_string()
+            })
         }
         .boxed()
     }

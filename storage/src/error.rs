@@ -20,6 +20,23 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether this node's bytes are not what was written, rather than an operation that failed.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StorageError::Corrupt(_) => true,
+            StorageError::Io(_) | StorageError::Snapshot(_) => false,
+            StorageError::Lsm(fjall::Error::Storage(error)) => {
+                !matches!(error, fjall::LsmError::Io(_))
+            }
+            StorageError::Lsm(error) => matches!(
+                error,
+                fjall::Error::Decompress(_)
+                    | fjall::Error::InvalidTag(_)
+                    | fjall::Error::InvalidTrailer
+            ),
+        }
+    }
+
     /// A `Corrupt` that names the row it was found in.
     pub fn corrupt_row(what: &str, key: &[u8]) -> Self {
         StorageError::Corrupt(format!("{what} at key {}", key.escape_ascii()))

@@ -9,6 +9,7 @@ use crate::node_control::Order;
 use crate::raft::NodeAddress;
 use crate::raft::applier::Machine;
 use crate::raft::bootstrap::Bootstrap;
+use crate::raft::damage;
 use crate::raft::disk_room;
 use crate::raft::duties;
 use crate::raft::identity::Identity;
@@ -163,6 +164,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     duties::start(&node, &bootstrap, &peer_stop);
     crate::tasks::spawn(become_member(node.clone(), bootstrap, peer_stop.clone()));
     crate::tasks::spawn(end_when_broken(node.clone()));
+    crate::tasks::spawn(end_when_damaged(node.clone()));
     let version = env!("CARGO_PKG_VERSION");
     let fsync = values.appendfsync.name();
     tracing::info!(version, node = identity.node_id(), %address, fsync, "ready for clients");
@@ -255,6 +257,12 @@ async fn end_when_broken(node: Node) {
             std::process::exit(EXIT_BROKEN);
         }
     }
+}
+
+/// Ends the process when a read has found damage in the state and others can serve.
+async fn end_when_damaged(node: Node) {
+    damage::until_to_be_replaced(&node).await;
+    std::process::exit(EXIT_BROKEN);
 }
 
 /// Opens the log; what it reports names the node once it has started.

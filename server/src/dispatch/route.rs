@@ -1,7 +1,7 @@
 //! Where a read or write is served: here, by the leader, or by the client asking elsewhere.
 
 use crate::commands::context::{ReadContext, SeededRandom, user_key};
-use crate::commands::error::Outcome;
+use crate::commands::error::{Failure, Outcome};
 use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::config::{FollowerReads, FollowerWrites};
 use crate::dispatch::outgoing::Outgoing;
@@ -160,7 +160,7 @@ fn read_batch<'a>(
             context.reader.expect(session.database, keys);
         }
         context.random = random.next_u64();
-        let reply = read_in(&context, checked);
+        let reply = read_in(server, &context, checked);
         record_took(server, session, checked, &reply, nanos);
         outgoing.add(session, &reply);
         left = rest;
@@ -172,12 +172,17 @@ fn read_batch<'a>(
     left
 }
 
-fn read_in(context: &ReadContext<'_>, checked: &Checked) -> Reply {
+fn read_in(server: &Server, context: &ReadContext<'_>, checked: &Checked) -> Reply {
     let (Run::Read(handler) | Run::Scan(handler)) = checked.spec.run else {
         return Reply::error("ERR this command cannot run here");
     };
     let outcome: Outcome = handler(context, &checked.request);
-    outcome.unwrap_or_else(Reply::from)
+    outcome.unwrap_or_else(|failure| {
+        if let Failure::Storage(error) = &failure {
+            server.node.shared.damage.report(error);
+        }
+        failure.into()
+    })
 }
 
 fn count(server: &Server, context: &ReadContext<'_>) {
@@ -223,7 +228,7 @@ pub(super) async fn scans(
 /// Runs one read command on a version of the data.
 pub(super) fn read(server: &Server, view: &View, database: u8, checked: &Checked) -> Reply {
     let context = view.context(database, server.settings.load().databases as u16);
-    let reply = read_in(&context, checked);
+    let reply = read_in(server, &context, checked);
     count(server, &context);
     reply
 }

@@ -6,7 +6,7 @@
 //! its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
 //! ties them together; `identity`, `introduction`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
-//! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk; `view` shows it all as a status.
+//! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk, `damage` on a damaged one; `view` shows it all as a status.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod any_bytes;
@@ -16,6 +16,7 @@ mod barrier;
 pub(crate) mod bootstrap;
 pub(crate) mod codec;
 mod confirm;
+pub(crate) mod damage;
 pub(crate) mod disk_room;
 pub(crate) mod duties;
 pub(crate) mod error;

@@ -14,6 +14,7 @@ use crate::raft::applier::{Applier, Machine, store_index};
 use crate::raft::barrier::Barrier;
 use crate::raft::codec::Wire;
 use crate::raft::confirm;
+use crate::raft::damage::Damage;
 use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
 use crate::raft::frame::Kind;
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     /// Orders that have a node give up its own cluster for this one.
     pub(crate) winning_over: AtomicU32,
     pub(crate) transferring: AtomicBool,
+    pub(crate) damage: Damage,
 }
 
 /// A node; see the module.
@@ -139,6 +141,7 @@ impl Node {
             orders: Arc::default(),
             winning_over: AtomicU32::new(0),
             transferring: AtomicBool::new(false),
+            damage: Damage::default(),
         });
         let (raft, own, clock) = (shared.raft.clone(), settings.clone(), shared.clock.clone());
         let local = Groups::start(settings.clone(), figures, move |group| {

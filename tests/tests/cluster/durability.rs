@@ -1,9 +1,11 @@
 //! What was acknowledged stays: kill -9, SIGTERM, restarts, damaged and locked directories.
 
 use crate::{expect, verify_everywhere};
+use kvorum_tests::client::{Client, text};
 use kvorum_tests::cluster::Cluster;
 use kvorum_tests::load::Load;
 use kvorum_tests::node::{Node, wait_until};
+use kvorum_tests::random::Random;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -184,6 +186,74 @@ fn a_log_damaged_in_the_middle_keeps_the_node_from_starting() {
     let (status, output) = cluster.nodes[0].run_to_its_end();
     assert!(!status.success(), "{output}");
     assert!(output.contains("log") && output.contains("damage"), "{output}");
+}
+
+/// Tables are not read when a node starts. What a read finds is an error there, and the node leaves
+/// the service to the others.
+#[test]
+fn a_node_that_meets_damage_in_its_tables_hands_over_and_ends() {
+    let small = ["log-segment-bytes=1mb", "log-max-bytes=2mb", "overlay-bytes=1mb"];
+    let mut cluster = Cluster::start(3, &small);
+    let leader = cluster.leader();
+    let mut client = cluster.nodes[leader].client();
+    // Nothing that could be compressed away.
+    let mut random = Random::new(1);
+    let value: String = (0..2_000).map(|_| format!("{:016x}", random.number())).collect();
+    for number in 0..200 {
+        let request = ["SET", &format!("k{number}"), &format!("{number} {}", &value[number..])];
+        assert_eq!(client.call(&request).map(|reply| text(&reply)).unwrap_or_default(), "OK");
+    }
+    cluster.wait_converged();
+    cluster.nodes[leader].kill();
+    assert!(damage_tables(&cluster.nodes[leader].dir.join("state")) > 0, "there are tables");
+    cluster.nodes[leader].spawn();
+    cluster.wait_converged();
+    if cluster.leader() != leader {
+        let id = cluster.nodes[leader].info("raft")["raft_node_id"].clone();
+        expect(&mut cluster.nodes[leader].client(), &format!("RAFT.TRANSFER_LEADER {id}"), "OK");
+    }
+    let mut errors = 0;
+    for number in 0..200 {
+        let asked = Client::connect(&cluster.nodes[leader].addr)
+            .and_then(|mut client| client.call(&["GET", &format!("k{number}")]));
+        match asked.map(|reply| text(&reply)) {
+            Ok(reply) if reply.starts_with("IOERR") => errors += 1,
+            Ok(reply) => assert_eq!(reply, format!("{number} {}", &value[number..])),
+            // It has ended.
+            Err(_) => break,
+        }
+    }
+    assert!(errors > 0, "no read met the damage");
+    wait_until(Duration::from_secs(20), "the damaged node ends", || {
+        cluster.nodes[leader].exited().is_some()
+    });
+    let code = cluster.nodes[leader].exited().and_then(|status| status.code());
+    assert_eq!(code, Some(70), "{}", cluster.nodes[leader].output());
+    let others = cluster.others(leader);
+    let new = cluster.leader_among(&others);
+    expect(&mut cluster.nodes[new].client(), "EXISTS k0 k99 k199", "3");
+    expect(&mut cluster.nodes[new].client(), "SET k0 new", "OK");
+}
+
+/// Flips a bit in the middle of each large table; returns how many there are.
+fn damage_tables(dir: &Path) -> usize {
+    let mut count = 0;
+    for entry in fs::read_dir(dir).expect("a directory of the state").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            count += damage_tables(&path);
+        } else if path.parent().is_some_and(|parent| parent.ends_with("tables")) {
+            let mut bytes = fs::read(&path).expect("the table can be read");
+            // The small ones hold the bookkeeping, which is read at the start.
+            if bytes.len() > 256 << 10 {
+                let at = bytes.len() / 2;
+                bytes[at] ^= 1;
+                fs::write(&path, bytes).expect("the table can be written");
+                count += 1;
+            }
+        }
+    }
+    count
 }
 
 /// Where the file with these bytes is, and at what offset they are.
