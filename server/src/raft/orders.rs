@@ -324,8 +324,10 @@ impl Node {
         retain: bool,
     ) -> Result<(), Refused> {
         let membership = self.membership();
-        if membership.get_node(&self.shared.identity.node_id()).is_none() {
-            // It was removed, and is about to find out.
+        let next = membership.get_joint_config().last();
+        if next.is_some_and(|next| !next.contains(&self.shared.identity.node_id())) {
+            // Whoever stays goes on: a leader that is no member any more has nothing to change.
+            self.transfer(None).await?;
             return Err(Refused::Moved);
         }
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
@@ -360,12 +362,6 @@ impl Node {
         }
         // Held while an order is carried out, which then finishes its change itself.
         let Ok(_one) = self.shared.orders.try_lock() else { return };
-        let own = self.shared.identity.node_id();
-        if self.membership().get_joint_config().last().is_some_and(|next| !next.contains(&own)) {
-            // Whoever stays leaves it: a leader that is no member any more has nothing to say.
-            drop(self.transfer(None).await);
-            return;
-        }
         match self.change(ChangeMembers::AddVoterIds(BTreeSet::new()), false).await {
             Ok(()) => tracing::info!("finished a membership change"),
             Err(Refused::Because(why)) => tracing::warn!(why, "a membership change is unfinished"),
