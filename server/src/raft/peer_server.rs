@@ -14,6 +14,7 @@ use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
 use crate::raft::frame::{Frame, FrameCodec, Kind};
 use crate::raft::node::Node;
+use crate::raft::peers::Refused;
 use crate::raft::types::*;
 use crate::state_machine::Entry as StateEntry;
 use crate::tasks::work;
@@ -80,7 +81,7 @@ impl PeerServer {
 
     /// Traces a handshake that failed.
     fn complain(&self, remote: &str, error: &io::Error) {
-        if let Some(untraced) = self.node.shared.peers.refuse() {
+        if let Some(untraced) = self.node.shared.peers.refuse(Refused::Connection) {
             let (node, term, index) = self.node.shared.place();
             tracing::warn!(node, term, index, %remote, %error, untraced, "refused peer: no TLS connection");
         }
@@ -103,7 +104,7 @@ impl PeerServer {
                 Ok(frame) => connection.take(frame, remote).await,
                 Err(error) => {
                     let shared = &connection.server.node.shared;
-                    if let Some(untraced) = shared.peers.refuse() {
+                    if let Some(untraced) = shared.peers.refuse(Refused::Connection) {
                         let (node, term, index) = shared.place();
                         tracing::warn!(node, term, index, %remote, %error, untraced, "refused peer");
                     }
@@ -138,7 +139,7 @@ impl Connection {
         let peers = self.server.node.shared.peers.clone();
         peers.received.fetch_add(1, Ordering::Relaxed);
         if let Err(why) = self.check(&frame) {
-            if let Some(untraced) = peers.refuse() {
+            if let Some(untraced) = peers.refuse(Refused::Frame) {
                 let (from, kind) = (frame.from, frame.kind);
                 let (node, term, index) = self.server.node.shared.place();
                 tracing::warn!(node, term, index, %remote, from, ?kind, why, untraced, "refused peer");

@@ -23,6 +23,15 @@ pub(crate) struct PeerFigures {
 /// Time between two traces of refusals.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is refused; traces of one kind do not silence those of the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refused {
+    /// A connection that is none: no handshake, or bytes that are no frame.
+    Connection,
+    /// A frame of another cluster, for another node, or not of a member.
+    Frame,
+}
+
 /// When a refusal was traced last, and how many were not since.
 #[derive(Debug, Default)]
 struct Complained {
@@ -54,7 +63,7 @@ pub(crate) struct Peers {
     pub(crate) received: AtomicU64,
     /// Messages and connections of peers refused since the start.
     refused: AtomicU64,
-    complained: Mutex<Complained>,
+    complained: [Mutex<Complained>; 2],
     /// Append requests received that carried entries.
     pub(crate) appends_with_entries: AtomicU64,
     /// Pieces of snapshots received.
@@ -78,7 +87,7 @@ impl Peers {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            complained: Mutex::default(),
+            complained: Default::default(),
             appends_with_entries: AtomicU64::new(0),
             snapshot_pieces: AtomicU64::new(0),
         }
@@ -86,9 +95,9 @@ impl Peers {
 
     /// Counts a refusal. It is to be traced, with the number of those before it that were not, unless
     /// one was within [`COMPLAINT_PAUSE`]: a peer that is refused may try a thousand times a second.
-    pub(crate) fn refuse(&self) -> Option<u64> {
+    pub(crate) fn refuse(&self, what: Refused) -> Option<u64> {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.complained.lock().due(Instant::now())
+        self.complained[what as usize].lock().due(Instant::now())
     }
 
     /// Messages and connections of peers refused since the start.
