@@ -81,7 +81,7 @@ impl PeerServer {
 
     /// Traces a handshake that failed.
     fn complain(&self, remote: &str, error: &io::Error) {
-        if let Some(untraced) = self.node.shared.peers.refuse(Refused::Connection) {
+        if let Some(untraced) = self.node.shared.peers.refuse(Refused::Handshake) {
             let (node, term, index) = self.node.shared.place();
             tracing::warn!(node, term, index, %remote, %error, untraced, "refused peer: no TLS connection");
         }
@@ -104,7 +104,7 @@ impl PeerServer {
                 Ok(frame) => connection.take(frame, remote).await,
                 Err(error) => {
                     let shared = &connection.server.node.shared;
-                    if let Some(untraced) = shared.peers.refuse(Refused::Connection) {
+                    if let Some(untraced) = shared.peers.refuse(Refused::Bytes) {
                         let (node, term, index) = shared.place();
                         tracing::warn!(node, term, index, %remote, %error, untraced, "refused peer");
                     }

@@ -23,11 +23,13 @@ pub(crate) struct PeerFigures {
 /// Time between two traces of refusals.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is refused; traces of one kind do not silence those of the other.
+/// What is refused; traces of one kind do not silence those of another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refused {
-    /// A connection that is none: no handshake, or bytes that are no frame.
-    Connection,
+    /// A connection without a handshake.
+    Handshake,
+    /// Bytes that are no frame.
+    Bytes,
     /// A frame of another cluster, for another node, or not of a member.
     Frame,
 }
@@ -63,7 +65,7 @@ pub(crate) struct Peers {
     pub(crate) received: AtomicU64,
     /// Messages and connections of peers refused since the start.
     refused: AtomicU64,
-    complained: [Mutex<Complained>; 2],
+    complained: [Mutex<Complained>; 3],
     /// Append requests received that carried entries.
     pub(crate) appends_with_entries: AtomicU64,
     /// Pieces of snapshots received.
