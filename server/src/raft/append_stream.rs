@@ -175,6 +175,7 @@ mod tests {
         }
         assert!(ending.next().await.is_none());
     }
+
     /// One thread runs everything, so whoever waits on it without giving it back waits for ever.
     #[test]
     fn a_sender_that_has_its_place_and_did_not_run_yet_blocks_nobody() {

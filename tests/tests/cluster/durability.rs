@@ -1,7 +1,7 @@
 //! What was acknowledged stays: kill -9, SIGTERM, restarts, damaged and locked directories.
 
 use crate::{expect, verify_everywhere};
-use kvorum_tests::client::{Client, text};
+use kvorum_tests::client::text;
 use kvorum_tests::cluster::Cluster;
 use kvorum_tests::load::Load;
 use kvorum_tests::node::{Node, wait_until};
@@ -189,7 +189,7 @@ fn a_log_damaged_in_the_middle_keeps_the_node_from_starting() {
 }
 
 /// Tables are not read when a node starts. What a read finds is an error there, and the node leaves
-/// the service to the others.
+/// the service to the others, as soon as they can do without it.
 #[test]
 fn a_node_that_meets_damage_in_its_tables_hands_over_and_ends() {
     let small = ["log-segment-bytes=1mb", "log-max-bytes=2mb", "overlay-bytes=1mb"];
@@ -212,26 +212,29 @@ fn a_node_that_meets_damage_in_its_tables_hands_over_and_ends() {
         let id = cluster.nodes[leader].info("raft")["raft_node_id"].clone();
         expect(&mut cluster.nodes[leader].client(), &format!("RAFT.TRANSFER_LEADER {id}"), "OK");
     }
-    let mut errors = 0;
+    let others = cluster.others(leader);
+    cluster.nodes[others[0]].kill();
+    let (mut client, mut errors) = (cluster.nodes[leader].client(), 0);
     for number in 0..200 {
-        let asked = Client::connect(&cluster.nodes[leader].addr)
-            .and_then(|mut client| client.call(&["GET", &format!("k{number}")]));
-        match asked.map(|reply| text(&reply)) {
-            Ok(reply) if reply.starts_with("IOERR") => errors += 1,
-            Ok(reply) => assert_eq!(reply, format!("{number} {}", &value[number..])),
-            // It has ended.
-            Err(_) => break,
+        let reply = text(&client.ask(&format!("GET k{number}")));
+        match reply.starts_with("IOERR") {
+            true => errors += 1,
+            false => assert_eq!(reply, format!("{number} {}", &value[number..])),
         }
     }
     assert!(errors > 0, "no read met the damage");
+    wait_until(Duration::from_secs(20), "it says that it is needed", || {
+        cluster.nodes[leader].output().contains("too few others can serve")
+    });
+    expect(&mut client, "SET needed yes", "OK");
+    cluster.nodes[others[0]].spawn();
     wait_until(Duration::from_secs(20), "the damaged node ends", || {
         cluster.nodes[leader].exited().is_some()
     });
     let code = cluster.nodes[leader].exited().and_then(|status| status.code());
     assert_eq!(code, Some(70), "{}", cluster.nodes[leader].output());
-    let others = cluster.others(leader);
     let new = cluster.leader_among(&others);
-    expect(&mut cluster.nodes[new].client(), "EXISTS k0 k99 k199", "3");
+    expect(&mut cluster.nodes[new].client(), "EXISTS k0 k99 k199 needed", "4");
     expect(&mut cluster.nodes[new].client(), "SET k0 new", "OK");
 }
 
