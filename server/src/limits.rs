@@ -175,9 +175,6 @@ pub const READ_INDEX_ANSWER_WAIT: Duration = Duration::from_millis(2000);
 /// Time for an administrative command (a membership change, a transfer of leadership).
 pub const ORDER_WAIT: Duration = Duration::from_secs(60);
 
-/// Rows of flushed databases that one log entry removes.
-pub const RECLAIM_KEYS_MAX: u32 = 10_000;
-
 /// Pause between two looks at the room on the disk.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 

@@ -16,6 +16,7 @@
 //! | `write` | a batch before it is committed |
 //! | `shared` | seals, waits, failures: every change of the current version |
 //! | `flush` | the background threads |
+//! | `reclaim` | removal of what was flushed by FLUSHALL and FLUSHDB |
 //! | `transfer` | export and installation of a whole state |
 //! | `current` | which generation counts |
 //! | `stored` | the state of a stopped node, for offline checks |
@@ -28,6 +29,7 @@ mod filter;
 mod flush;
 mod generation;
 mod overlay;
+mod reclaim;
 mod rows;
 mod shared;
 mod stored;
@@ -136,6 +138,8 @@ impl DiskEngine {
         let mut engine = Self { shared: Arc::new(shared), threads: Vec::new() };
         let shared = engine.shared.clone();
         engine.spawn("state-flush", move || flush::run_flusher(&shared))?;
+        let shared = engine.shared.clone();
+        engine.spawn("state-reclaim", move || reclaim::run_reclaimer(&shared))?;
         engine.spawn("state-reaper", move || flush::run_reaper(&to_reap))?;
         Ok(engine)
     }
@@ -188,7 +192,7 @@ impl Engine for DiskEngine {
     }
 
     fn export(&self) -> Result<Box<dyn SnapshotSource>, StorageError> {
-        Ok(Box::new(transfer::Export::of(View::latest(self.shared.version.load_full()))))
+        Ok(Box::new(transfer::Export::of(View::latest(self.shared.version.load_full()))?))
     }
 
     fn import(&self) -> Result<Box<dyn SnapshotSink>, StorageError> {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | meta | `shard u16, 0x00, name` | see `meta.rs` |
 //! | record | `shard u16, 0x01, keyspace u32, slot u16, hash [5], user key` | `value.rs` |
-//! | deadline | `shard u16, 0x02, deadline u64, keyspace u32, slot u16, hash [5], user key` | empty |
+//! | deadline | `shard u16, 0x02, keyspace u32, deadline u64, slot u16, hash [5], user key` | empty |
 //! | element | `shard u16, 0x03, ...` | reserved for members of collections |
 //!
 //! A keyspace id names the contents of one database between two flushes. `slot` is the hash slot of
@@ -21,13 +21,17 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(crate) const SPACE_META: u8 = 0;
 const SPACE_RECORD: u8 = 1;
 const SPACE_DEADLINE: u8 = 2;
+/// Spaces whose rows belong to a keyspace.
+const DATA_SPACES: [u8; 2] = [SPACE_RECORD, SPACE_DEADLINE];
 
 /// Bits of the hash in a position.
 const HASH_BITS: u32 = 39;
 /// Bytes before the user key in a record's storage key.
 const RECORD_PREFIX_BYTES: usize = 2 + 1 + 4 + 2 + 5;
-/// Bytes before the keyspace id in a deadline's storage key.
-const DEADLINE_PREFIX_BYTES: usize = 2 + 1 + 8;
+/// Where a record's or a deadline's storage key names the keyspace.
+const KEYSPACE_AT: std::ops::Range<usize> = 3..7;
+/// Bytes before the slot in a deadline's storage key.
+const DEADLINE_PREFIX_BYTES: usize = 2 + 1 + 4 + 8;
 
 /// Bytes of a storage key that lie in place; longer ones are on the heap.
 const INLINE_BYTES: usize = 48;
@@ -129,7 +133,7 @@ pub fn meta(shard: u16, name: &str) -> StorageKey {
     out
 }
 
-/// First row of a shard's data, and the end of it: all spaces but the bookkeeping.
+/// Start of a shard's data, and the end of it: all spaces but the bookkeeping.
 pub(crate) fn data_rows(shard: u16) -> (StorageKey, StorageKey) {
     (space(shard, SPACE_RECORD, 0), space(shard, u8::MAX, 0))
 }
@@ -162,14 +166,16 @@ pub fn record_bound(shard: u16, keyspace: KeyspaceId, position: Position) -> Sto
 /// The storage key that orders a record by its deadline. `record_key` is the record's storage key.
 pub fn deadline(shard: u16, deadline_ms: u64, record_key: &[u8]) -> StorageKey {
     let mut out = space(shard, SPACE_DEADLINE, DEADLINE_PREFIX_BYTES + record_key.len());
+    out.put(&record_key[KEYSPACE_AT]);
     out.put(&deadline_ms.to_be_bytes());
-    out.put(&record_key[3..]);
+    out.put(&record_key[KEYSPACE_AT.end..]);
     out
 }
 
-/// The bound of deadlines: earlier ones sort before it.
-pub fn deadline_bound(shard: u16, deadline_ms: u64) -> StorageKey {
-    let mut out = space(shard, SPACE_DEADLINE, 8);
+/// The bound of a keyspace's deadlines: earlier ones sort before it.
+pub fn deadline_bound(shard: u16, keyspace: KeyspaceId, deadline_ms: u64) -> StorageKey {
+    let mut out = space(shard, SPACE_DEADLINE, 4 + 8);
+    out.put(&keyspace.0.to_be_bytes());
     out.put(&deadline_ms.to_be_bytes());
     out
 }
@@ -205,7 +211,32 @@ pub(crate) fn keyspace_of_record(key: &[u8]) -> Option<KeyspaceId> {
     if key.len() < RECORD_PREFIX_BYTES || key[2] != SPACE_RECORD {
         return None;
     }
-    Some(KeyspaceId(u32::from_be_bytes(key[3..7].try_into().ok()?)))
+    data_keyspace(key)
+}
+
+/// The keyspace whose data a row is; None for bookkeeping.
+pub(crate) fn data_keyspace(key: &[u8]) -> Option<KeyspaceId> {
+    if !DATA_SPACES.contains(key.get(2)?) {
+        return None;
+    }
+    Some(KeyspaceId(u32::from_be_bytes(key.get(KEYSPACE_AT)?.try_into().ok()?)))
+}
+
+/// The shard that a row belongs to.
+pub(crate) fn shard_of(key: &[u8]) -> Option<u16> {
+    key.first_chunk().map(|shard| u16::from_be_bytes(*shard))
+}
+
+/// Where the rows of a keyspace begin in each space of data, ascending.
+pub(crate) fn keyspace_starts(
+    shard: u16,
+    keyspace: KeyspaceId,
+) -> impl Iterator<Item = StorageKey> {
+    DATA_SPACES.into_iter().map(move |number| {
+        let mut out = space(shard, number, 4);
+        out.put(&keyspace.0.to_be_bytes());
+        out
+    })
 }
 
 /// Takes a deadline's storage key apart: the deadline, and the storage key of its record.
@@ -213,8 +244,8 @@ pub fn parse_deadline(key: &[u8]) -> Option<(u64, StorageKey)> {
     if key.len() < DEADLINE_PREFIX_BYTES || key[2] != SPACE_DEADLINE {
         return None;
     }
-    let deadline_ms = u64::from_be_bytes(key[3..11].try_into().ok()?);
-    let record_key = [&key[..2], &[SPACE_RECORD], &key[DEADLINE_PREFIX_BYTES..]];
+    let deadline_ms = u64::from_be_bytes(key[7..15].try_into().ok()?);
+    let record_key = [&key[..2], &[SPACE_RECORD], &key[KEYSPACE_AT], &key[DEADLINE_PREFIX_BYTES..]];
     let mut bytes = StorageKey::default();
     record_key.iter().for_each(|part| bytes.put(part));
     Some((deadline_ms, bytes))
@@ -245,7 +276,10 @@ mod tests {
         assert!(at(0, 1, 2) < at(0, 1, 3));
         assert!(at(0, 1, 16383) < at(0, 2, 0));
         assert!(at(0, 9, 9) < at(1, 0, 0));
-        assert!(at(0, 9, 9) < deadline_bound(0, 0));
+        assert!(at(0, 9, 9) < deadline_bound(0, KeyspaceId(0), 0));
+        let due = |keyspace, at_ms| deadline(0, at_ms, &at(0, keyspace, 1));
+        assert!(due(1, 9) < deadline_bound(0, KeyspaceId(1), 10));
+        assert!(deadline_bound(0, KeyspaceId(1), 9) < due(1, 9) && due(1, 10) < due(2, 1));
         let (start, end) = shard_bounds(u16::MAX);
         let (meta, record) = (meta(u16::MAX, "x"), at(u16::MAX, 5, 5));
         assert!(start < end && *meta >= *start && *record < *end);
@@ -256,5 +290,10 @@ mod tests {
         let stored = record(1, KeyspaceId(2), UserKey { slot: 3, bytes: b"abc" });
         let expected = b"\x00\x01\x01\x00\x00\x00\x02\x00\x03\x3c\x57\xaf\xca\x44abc";
         assert_eq!(stored.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        let due = deadline(1, 0x0405, &stored);
+        let expected = b"\x00\x01\x02\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x04\x05\x00\x03\x3c\x57\xaf\xca\x44abc";
+        assert_eq!(due.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        assert_eq!((data_keyspace(&due), shard_of(&due)), (Some(KeyspaceId(2)), Some(1)));
+        assert_eq!(data_keyspace(&meta(1, "applied")), None);
     }
 }

@@ -3,8 +3,10 @@
 //! [`Reader`] answers from one consistent version, [`Writer`] changes one batch. Both judge expiry
 //! by the time of the log entry alone. A `Writer` keeps three things in step with every record: its
 //! deadline row, the key counts, and the log index of its last change. Overdue records are absent
-//! for every caller; `expire_overdue` and `reclaim_dropped` remove rows in bounded batches.
+//! for every caller; `expire_overdue` removes them in bounded batches. The rows of a flushed
+//! keyspace are no concern of anybody any more: each engine removes them when it suits it.
 
+use crate::dropped::Dropped;
 use crate::error::StorageError;
 use crate::key::{self, KeyspaceId, Position, StorageKey, UserKey};
 use crate::meta::{self, KeyCounts, KeyspaceMap};
@@ -65,10 +67,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A hash of all records and deadlines of this version, with their change indexes; 0 when there
-    /// are none. Two nodes that applied the same entries have the same. Reads every row.
+    /// are none. Two nodes that applied the same entries have the same, whatever is left of flushed
+    /// keyspaces. Reads every row.
     pub fn digest(&self) -> Result<u128, StorageError> {
         let (start, end) = key::data_rows(self.shard);
-        self.txn.rows(&start, &end).try_fold(0, |digest, row| {
+        let kept = Dropped::load(self.txn)?.kept(&start, &end);
+        let mut rows = kept.iter().flat_map(|(start, end)| self.txn.rows(start, end));
+        rows.try_fold(0, |digest, row| {
             let (key, value) = row?;
             // The value is hashed with the key's hash as its seed, so that swapped values differ.
             Ok(digest ^ xxh3_128_with_seed(&value, xxh3_64(&key)))
@@ -114,12 +119,16 @@ impl<'a> Reader<'a> {
 
     /// The earliest deadline of any key of the shard.
     pub fn next_deadline(&self) -> Result<Option<u64>, StorageError> {
-        let start = key::deadline_bound(self.shard, 0);
-        let end = key::deadline_bound(self.shard, u64::MAX);
-        let Some(row) = self.txn.rows(&start, &end).next().transpose()? else { return Ok(None) };
-        let parsed = key::parse_deadline(&row.0);
-        let parsed = parsed.ok_or_else(|| StorageError::corrupt_row("deadline", &row.0))?;
-        Ok(Some(parsed.0))
+        let mut earliest = None;
+        for keyspace in meta::keyspaces_with_deadlines(self.txn, self.shard)? {
+            let start = meta::first_deadline(self.txn, self.shard, keyspace)?;
+            let end = key::deadline_bound(self.shard, keyspace, u64::MAX);
+            let Some(row) = self.txn.rows(&start, &end).next().transpose()? else { continue };
+            let parsed = key::parse_deadline(&row.0);
+            let parsed = parsed.ok_or_else(|| StorageError::corrupt_row("deadline", &row.0))?;
+            earliest = Some(earliest.unwrap_or(u64::MAX).min(parsed.0));
+        }
+        Ok(earliest)
     }
 }
 
@@ -208,6 +217,7 @@ pub struct Writer<'a> {
     now_ms: u64,
     log_index: u64,
     counts: BTreeMap<KeyspaceId, KeyCounts>,
+    first_deadlines: BTreeMap<KeyspaceId, StorageKey>,
     databases: BTreeMap<u8, KeyspaceId>,
     changes: u64,
     databases_changed: bool,
@@ -226,6 +236,7 @@ impl<'a> Writer<'a> {
             now_ms,
             log_index,
             counts,
+            first_deadlines: BTreeMap::new(),
             databases,
             changes: 0,
             databases_changed: false,
@@ -322,7 +333,7 @@ impl<'a> Writer<'a> {
         let found = found.into();
         self.changes += 1;
         let old_deadline = found.stored.as_ref().and_then(|head| head.deadline_ms);
-        self.move_deadline(&found.storage_key, old_deadline, deadline_ms);
+        self.move_deadline(&found.storage_key, old_deadline, deadline_ms)?;
         let shard_counts = self.counts_of(found.keyspace)?;
         shard_counts.keys += u64::from(found.stored.is_none());
         shard_counts.move_deadline(old_deadline, deadline_ms);
@@ -336,7 +347,7 @@ impl<'a> Writer<'a> {
         let found = found.into();
         let Some(head) = &found.stored else { return Ok(false) };
         self.changes += 1;
-        self.move_deadline(&found.storage_key, head.deadline_ms, None);
+        self.move_deadline(&found.storage_key, head.deadline_ms, None)?;
         let counts = self.counts_of(found.keyspace)?;
         counts.keys -= 1;
         counts.move_deadline(head.deadline_ms, None);
@@ -344,7 +355,8 @@ impl<'a> Writer<'a> {
         Ok(found.live)
     }
 
-    /// Makes a database empty. Its rows are left for [`Self::reclaim_dropped`].
+    /// Makes a database empty, whatever it holds: it shows another keyspace from now on. The engine
+    /// removes the rows of the old one in its own time.
     pub fn flush_database(&mut self, database: u8) -> Result<(), StorageError> {
         let old = self.keyspace(database)?;
         if *self.counts_of(old)? == KeyCounts::default() {
@@ -354,8 +366,8 @@ impl<'a> Writer<'a> {
         self.databases_changed = true;
         let new = meta::allocate_keyspace(self.txn, self.shard)?;
         meta::set_keyspace_of(self.txn, self.shard, database, new);
-        meta::add_dropped(self.txn, self.shard, old);
         self.counts.insert(old, KeyCounts::default());
+        self.set_first_deadline(old, None);
         self.databases.insert(database, new);
         Ok(())
     }
@@ -374,34 +386,24 @@ impl<'a> Writer<'a> {
 
     /// Removes at most `keys_max` overdue keys; returns how many it removed.
     pub fn expire_overdue(&mut self, keys_max: usize) -> Result<usize, StorageError> {
-        let start = key::deadline_bound(self.shard, 0);
-        let end = key::deadline_bound(self.shard, self.now_ms.saturating_add(1));
-        let due: Result<Vec<_>, _> = self.txn.rows(&start, &end).take(keys_max).collect();
-        let due = due?;
-        for (deadline_key, _) in &due {
-            let (_, storage_key) = key::parse_deadline(deadline_key)
-                .ok_or_else(|| StorageError::corrupt_row("deadline", deadline_key))?;
-            self.remove_row(&storage_key)?;
+        self.settle();
+        let mut removed = 0;
+        for keyspace in meta::keyspaces_with_deadlines(self.txn, self.shard)? {
+            let start = meta::first_deadline(self.txn, self.shard, keyspace)?;
+            let end = key::deadline_bound(self.shard, keyspace, self.now_ms.saturating_add(1));
+            let due = self.txn.rows(&start, &end).take(keys_max - removed);
+            let due: Vec<_> = due.collect::<Result<_, _>>()?;
+            removed += due.len();
+            for (deadline_key, _) in &due {
+                let (_, storage_key) = key::parse_deadline(deadline_key)
+                    .ok_or_else(|| StorageError::corrupt_row("deadline", deadline_key))?;
+                self.remove_row(&storage_key)?;
+            }
+            if let Some((last, _)) = due.last() {
+                self.set_first_deadline(keyspace, Some(last));
+            }
         }
-        Ok(due.len())
-    }
-
-    /// Removes at most `keys_max` rows of flushed keyspaces; returns how many it removed.
-    pub fn reclaim_dropped(&mut self, keys_max: usize) -> Result<usize, StorageError> {
-        let Some(keyspace) = meta::first_dropped(self.txn, self.shard)? else { return Ok(0) };
-        let start = key::record_bound(self.shard, keyspace, Position(0));
-        let end = key::record_bound(self.shard, keyspace, Position::END);
-        let rows: Result<Vec<_>, _> = self.txn.rows(&start, &end).take(keys_max).collect();
-        let rows = rows?;
-        for (storage_key, stored) in &rows {
-            let record = Record::decode(stored.clone(), storage_key)?;
-            self.move_deadline(storage_key, record.deadline_ms, None);
-            self.txn.delete(storage_key);
-        }
-        if rows.len() < keys_max {
-            meta::remove_dropped(self.txn, self.shard, keyspace);
-        }
-        Ok(rows.len())
+        Ok(removed)
     }
 
     /// Writes the key counts of this batch into it; needed once, after the last change.
@@ -417,20 +419,22 @@ impl<'a> Writer<'a> {
         let stored = self.txn.get(storage_key)?.ok_or_else(missing)?;
         let record = Record::decode(stored, storage_key)?;
         let keyspace = key::keyspace_of_record(storage_key).ok_or_else(missing)?;
-        self.move_deadline(storage_key, record.deadline_ms, None);
+        self.move_deadline(storage_key, record.deadline_ms, None)?;
         let counts = self.counts_of(keyspace)?;
-        // Rows of a flushed keyspace are counted no more.
-        if counts.keys > 0 {
-            counts.keys -= 1;
-            counts.move_deadline(record.deadline_ms, None);
-        }
+        counts.keys -= 1;
+        counts.move_deadline(record.deadline_ms, None);
         self.txn.delete(storage_key);
         Ok(())
     }
 
-    fn move_deadline(&mut self, storage_key: &[u8], old: Option<u64>, new: Option<u64>) {
+    fn move_deadline(
+        &mut self,
+        storage_key: &[u8],
+        old: Option<u64>,
+        new: Option<u64>,
+    ) -> Result<(), StorageError> {
         if old == new {
-            return;
+            return Ok(());
         }
         if let Some(deadline_ms) = old {
             self.txn.delete(&key::deadline(self.shard, deadline_ms, storage_key));
@@ -438,8 +442,30 @@ impl<'a> Writer<'a> {
         if let Some(deadline_ms) = new {
             let earliest = self.earliest_deadline_ms.unwrap_or(u64::MAX);
             self.earliest_deadline_ms = Some(deadline_ms.min(earliest));
-            self.txn.put(&key::deadline(self.shard, deadline_ms, storage_key), Bytes::new());
+            let row = key::deadline(self.shard, deadline_ms, storage_key);
+            let keyspace = key::data_keyspace(&row).expect("every record is in a keyspace");
+            if row < *self.first_deadline(keyspace)? {
+                self.set_first_deadline(keyspace, Some(&row));
+            }
+            self.txn.put(&row, Bytes::new());
         }
+        Ok(())
+    }
+
+    /// Where the deadlines of a keyspace begin.
+    fn first_deadline(&mut self, keyspace: KeyspaceId) -> Result<&StorageKey, StorageError> {
+        use std::collections::btree_map::Entry;
+        match self.first_deadlines.entry(keyspace) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                Ok(entry.insert(meta::first_deadline(self.txn, self.shard, keyspace)?))
+            }
+        }
+    }
+
+    fn set_first_deadline(&mut self, keyspace: KeyspaceId, first: Option<&[u8]>) {
+        self.first_deadlines.remove(&keyspace);
+        meta::set_first_deadline(self.txn, self.shard, keyspace, first);
     }
 
     fn keyspace(&mut self, database: u8) -> Result<KeyspaceId, StorageError> {

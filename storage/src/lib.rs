@@ -8,6 +8,7 @@
 //! tests alone.
 
 pub mod disk;
+mod dropped;
 pub mod error;
 pub mod key;
 pub mod keyspace;

@@ -4,8 +4,10 @@
 //! Nothing in it survives the process: a node that uses it replays its whole log at every start, so
 //! its log is never purged (`durable_index` stays 0).
 
+use crate::dropped::Dropped;
 use crate::error::StorageError;
 use crate::merge::{Changes, merge};
+use crate::meta;
 use crate::snapshot::{SnapshotSink, SnapshotSource, decode_chunk, encode_chunk};
 use crate::txn::{Engine, EngineStats, ReadTxn, Row, Rows, WriteTxn};
 use bytes::Bytes;
@@ -145,6 +147,7 @@ impl WriteTxn for MemoryWrite<'_> {
         let Self { engine, base, changes, log_index } = *self;
         drop(base);
         let mut shared = engine.state.write();
+        let drops = changes.keys().any(|key| meta::drops_a_keyspace(key));
         let state = Arc::make_mut(&mut shared);
         for (key, change) in changes {
             match change {
@@ -153,7 +156,18 @@ impl WriteTxn for MemoryWrite<'_> {
             };
         }
         state.log_index = log_index;
+        if drops {
+            remove_dropped(&mut shared);
+        }
     }
+}
+
+/// Removes the rows of flushed keyspaces. Readers of older states keep theirs.
+fn remove_dropped(shared: &mut Arc<State>) {
+    let view = MemoryRead { state: shared.clone() };
+    let dropped = Dropped::load(&view).expect("bookkeeping in memory is readable");
+    drop(view);
+    Arc::make_mut(shared).rows.retain(|key, _| !dropped.has(key));
 }
 
 struct MemorySource {

@@ -6,15 +6,20 @@
 //! | `membership` | opaque: the members of the Raft group, and the log id that made them so |
 //! | `database/<n>` | `keyspace u32`: the keyspace of database n; missing: keyspace n |
 //! | `count/<keyspace>` | `keys u64, keys with a deadline u64, sum of the deadlines u128` |
+//! | `expired/<keyspace>` | a storage key: the keyspace has no deadline row before it |
 //! | `next-keyspace` | `u32`: first keyspace id that was never used; missing: 256 |
 //! | `user/<name>` | opaque: what a user may do; missing: there is no such user |
-//! | `dropped/<keyspace>` | empty: a flushed keyspace whose rows are not all removed yet |
+//!
+//! A keyspace below `next-keyspace` that no database shows was flushed: see `dropped.rs`. Only
+//! keyspaces that have keys have a `count` row.
 
 use crate::error::StorageError;
-use crate::key::{self, KeyspaceId};
+use crate::key::{self, KeyspaceId, StorageKey};
 use crate::limits::DATABASES_MAX;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytes::Bytes;
+
+const NEXT_KEYSPACE: &str = "next-keyspace";
 
 /// How many keys a keyspace has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +128,11 @@ impl KeyspaceMap {
     pub fn get(&self, database: u8) -> KeyspaceId {
         self.ids[usize::from(database)]
     }
+
+    /// All keyspaces that databases show, in the order of the databases.
+    pub(crate) fn all(&self) -> &[KeyspaceId] {
+        &self.ids
+    }
 }
 
 /// Makes database `database` show `keyspace`.
@@ -141,10 +151,21 @@ pub(crate) fn allocate_keyspace(
     txn: &mut dyn WriteTxn,
     shard: u16,
 ) -> Result<KeyspaceId, StorageError> {
-    let name = key::meta(shard, "next-keyspace");
-    let id = get_u32(txn, &name)?.unwrap_or(DATABASES_MAX as u32);
-    txn.put(&name, Bytes::copy_from_slice(&(id + 1).to_le_bytes()));
-    Ok(KeyspaceId(id))
+    let id = next_keyspace(txn, shard)?;
+    let name = key::meta(shard, NEXT_KEYSPACE);
+    txn.put(&name, Bytes::copy_from_slice(&(id.0 + 1).to_le_bytes()));
+    Ok(id)
+}
+
+/// The first keyspace id that was never used.
+pub(crate) fn next_keyspace(txn: &dyn ReadTxn, shard: u16) -> Result<KeyspaceId, StorageError> {
+    let id = get_u32(txn, &key::meta(shard, NEXT_KEYSPACE))?;
+    Ok(KeyspaceId(id.unwrap_or(DATABASES_MAX as u32)))
+}
+
+/// Whether a change of the row `key` gives a keyspace out: with it goes another one.
+pub(crate) fn drops_a_keyspace(key: &[u8]) -> bool {
+    key::shard_of(key).is_some_and(|shard| *key == *key::meta(shard, NEXT_KEYSPACE))
 }
 
 /// The number of keys of a keyspace.
@@ -156,6 +177,51 @@ pub fn counts(
     let name = key::meta(shard, &format!("count/{}", keyspace.0));
     let Some(value) = txn.get(&name)? else { return Ok(KeyCounts::default()) };
     read_counts(&value).ok_or_else(|| StorageError::corrupt_row("unreadable key count", &name))
+}
+
+/// Where the deadlines of a keyspace begin: there are none before. Rows that were removed leave marks
+/// in the engine's tables for a while, which a walk from the very start would have to pass.
+pub(crate) fn first_deadline(
+    txn: &dyn ReadTxn,
+    shard: u16,
+    keyspace: KeyspaceId,
+) -> Result<StorageKey, StorageError> {
+    let begin = key::deadline_bound(shard, keyspace, 0);
+    let row = txn.get(&key::meta(shard, &format!("expired/{}", keyspace.0)))?;
+    Ok(row.map_or(begin, |row| StorageKey::from(&row[..])))
+}
+
+/// Says where the deadlines of a keyspace begin; None: nowhere in particular.
+pub(crate) fn set_first_deadline(
+    txn: &mut dyn WriteTxn,
+    shard: u16,
+    keyspace: KeyspaceId,
+    first: Option<&[u8]>,
+) {
+    let name = key::meta(shard, &format!("expired/{}", keyspace.0));
+    match first {
+        Some(first) => txn.put(&name, Bytes::copy_from_slice(first)),
+        None => txn.delete(&name),
+    }
+}
+
+/// The keyspaces that have keys with a deadline.
+pub(crate) fn keyspaces_with_deadlines(
+    txn: &dyn ReadTxn,
+    shard: u16,
+) -> Result<Vec<KeyspaceId>, StorageError> {
+    let (start, end) = (key::meta(shard, "count/"), key::meta(shard, "count0"));
+    let mut found = Vec::new();
+    for row in txn.rows(&start, &end) {
+        let (name, value) = row?;
+        let unreadable = || StorageError::corrupt_row("unreadable key count", &name);
+        let counts = read_counts(&value).ok_or_else(unreadable)?;
+        if counts.with_deadline > 0 {
+            let digits = std::str::from_utf8(&name[start.len()..]).map_err(|_| unreadable())?;
+            found.push(KeyspaceId(digits.parse().map_err(|_| unreadable())?));
+        }
+    }
+    Ok(found)
 }
 
 /// Takes the value of a `count` row apart.
@@ -184,26 +250,6 @@ pub(crate) fn set_counts(
     value.extend_from_slice(&counts.with_deadline.to_le_bytes());
     value.extend_from_slice(&counts.deadlines_sum_ms.to_le_bytes());
     txn.put(&name, value.into());
-}
-
-/// Notes that a keyspace's rows are to be removed.
-pub(crate) fn add_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: KeyspaceId) {
-    txn.put(&key::meta(shard, &format!("dropped/{:010}", keyspace.0)), Bytes::new());
-}
-
-/// Notes that none of a dropped keyspace's rows is left.
-pub(crate) fn remove_dropped(txn: &mut dyn WriteTxn, shard: u16, keyspace: KeyspaceId) {
-    txn.delete(&key::meta(shard, &format!("dropped/{:010}", keyspace.0)));
-}
-
-/// The first keyspace that was flushed and still has rows.
-pub fn first_dropped(txn: &dyn ReadTxn, shard: u16) -> Result<Option<KeyspaceId>, StorageError> {
-    let (start, end) = (key::meta(shard, "dropped/"), key::meta(shard, "dropped0"));
-    let Some(row) = txn.rows(&start, &end).next().transpose()? else { return Ok(None) };
-    let digits = &row.0[start.len()..];
-    let id = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
-    id.map(|id| Some(KeyspaceId(id)))
-        .ok_or_else(|| StorageError::corrupt_row("unreadable dropped keyspace", &row.0))
 }
 
 fn get_u32(txn: &dyn ReadTxn, name: &[u8]) -> Result<Option<u32>, StorageError> {

@@ -1,7 +1,7 @@
 //! A whole state as a stream of chunks: what a Raft snapshot carries from one node to another.
 //!
 //! Chunk layout (integers little endian):
-//! `version u8 = 1 | row count u32 | rows | crc32c u32 of everything before it`,
+//! `version u8 = 2 | row count u32 | rows | crc32c u32 of everything before it`,
 //! row = `key length u32 | value length u32 | key | value`. Rows ascend over the whole stream, so
 //! the receiver can load them as sorted tables. The transport frames the chunks and says which is
 //! the last; `SnapshotSink::finish` switches to the new state atomically.
@@ -10,8 +10,8 @@ use crate::error::StorageError;
 use crate::txn::{ReadTxn, Row};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Version of the chunk layout.
-pub const CHUNK_VERSION: u8 = 1;
+/// Version of the chunk layout and of the rows in it. 2: deadlines are ordered within their keyspaces.
+pub const CHUNK_VERSION: u8 = 2;
 
 /// A state being sent.
 pub trait SnapshotSource: Send {

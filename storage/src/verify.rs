@@ -2,16 +2,18 @@
 //!
 //! The layout's own invariants, which [`crate::keyspace::Writer`] keeps: a record's place follows
 //! from its key; each record with a deadline has one deadline row and each deadline row a record;
-//! key counts are what is there; every keyspace is shown by a database or on its way out. What the
-//! opaque rows of the replication layer hold is for their owner to check.
+//! key counts are what is there; no keyspace is in use before it is given out. Of flushed keyspaces
+//! any part may be left. What the opaque rows of the replication layer hold is for their owner to check.
 
+use crate::dropped::Dropped;
 use crate::error::StorageError;
 use crate::key::{self, KeyspaceId, Position, UserKey};
 use crate::limits::DATABASES_MAX;
 use crate::meta::KeyCounts;
 use crate::txn::{ReadTxn, Row};
 use crate::value::Record;
-use std::collections::{BTreeMap, BTreeSet};
+use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// Problems that are described; further ones are only counted.
 const PROBLEMS_SHOWN: usize = 20;
@@ -27,8 +29,8 @@ pub struct StateReport {
     pub keys_with_deadline: u64,
     /// Bytes of all keys and values.
     pub bytes: u64,
-    /// Keys of flushed databases that are not removed yet.
-    pub dropped_keys: u64,
+    /// Rows of flushed databases that are not removed yet: keys and deadlines.
+    pub dropped_rows: u64,
     /// The first problems, in words.
     pub problems: Vec<String>,
     /// How many there are.
@@ -49,8 +51,8 @@ impl StateReport {
 struct Books {
     databases: BTreeMap<u32, KeyspaceId>,
     counts: BTreeMap<KeyspaceId, KeyCounts>,
-    dropped: BTreeSet<KeyspaceId>,
     next_keyspace: Option<u32>,
+    first_deadlines: BTreeMap<KeyspaceId, Bytes>,
 }
 
 /// Checks every row of `shard`. `slot_of` is the rule that gives a user key its hash slot.
@@ -66,14 +68,20 @@ pub fn verify_state(
     let mut books = Books::default();
     let mut found: BTreeMap<KeyspaceId, KeyCounts> = BTreeMap::new();
     let mut deadlines = 0;
+    let dropped = Dropped::load(txn)?;
     let (start, end) = key::shard_bounds(shard);
     for row in txn.rows(&start, &end) {
         let row = row?;
         report.rows += 1;
         if row.0.get(2) == Some(&key::SPACE_META) {
             books.read(&row, &mut report);
+        } else if dropped.has(&row.0) {
+            report.dropped_rows += 1;
         } else if let Some((deadline_ms, record_key)) = key::parse_deadline(&row.0) {
             deadlines += 1;
+            if books.begins_after(&row.0) {
+                report.problem(format!("deadline row {} is overlooked", row.0.escape_ascii()));
+            }
             let stored = txn.get(&record_key)?;
             let record = stored.and_then(|stored| Record::decode(stored, &record_key).ok());
             if record.is_none_or(|record| record.deadline_ms != Some(deadline_ms)) {
@@ -123,7 +131,7 @@ impl Books {
         }
     }
 
-    fn take(&mut self, name: &str, value: &[u8]) -> Option<()> {
+    fn take(&mut self, name: &str, value: &Bytes) -> Option<()> {
         let number = |bytes: &[u8]| Some(u32::from_le_bytes(bytes.try_into().ok()?));
         match name.split_once('/') {
             None if matches!(name, "applied" | "membership") => {}
@@ -132,46 +140,41 @@ impl Books {
             Some(("database", id)) => {
                 self.databases.insert(id.parse().ok()?, KeyspaceId(number(value)?));
             }
+            Some(("expired", id)) => {
+                self.first_deadlines.insert(KeyspaceId(id.parse().ok()?), value.clone());
+            }
             Some(("count", id)) => {
                 let counts = crate::meta::read_counts(value)?;
                 self.counts.insert(KeyspaceId(id.parse().ok()?), counts);
-            }
-            Some(("dropped", id)) if value.is_empty() => {
-                self.dropped.insert(KeyspaceId(id.parse().ok()?));
             }
             _ => return None,
         }
         Some(())
     }
 
-    /// Whether some database shows the keyspace.
-    fn is_shown(&self, keyspace: KeyspaceId) -> bool {
-        let own =
-            (keyspace.0 as usize) < DATABASES_MAX && !self.databases.contains_key(&keyspace.0);
-        own || self.databases.values().any(|shown| *shown == keyspace)
+    /// Whether the deadlines of a row's keyspace are said to begin after it.
+    fn begins_after(&self, row: &Bytes) -> bool {
+        let keyspace = key::data_keyspace(row);
+        let first = keyspace.and_then(|keyspace| self.first_deadlines.get(&keyspace));
+        first.is_some_and(|first| row < first)
     }
 
     fn compare(&self, found: &BTreeMap<KeyspaceId, KeyCounts>, report: &mut StateReport) {
         let next_keyspace = self.next_keyspace.unwrap_or(DATABASES_MAX as u32);
-        let keyspaces: BTreeSet<KeyspaceId> = found
+        let mut keyspaces: Vec<KeyspaceId> = found
             .keys()
             .chain(self.counts.keys())
             .chain(self.databases.values())
             .copied()
             .collect();
+        keyspaces.sort_unstable();
+        keyspaces.dedup();
         for keyspace in keyspaces {
             let id = keyspace.0;
             let counted = self.counts.get(&keyspace).copied().unwrap_or_default();
             let there = found.get(&keyspace).copied().unwrap_or_default();
             if id >= next_keyspace {
                 report.problem(format!("keyspace {id} is in use and yet to be given out"));
-            }
-            if self.dropped.contains(&keyspace) {
-                report.dropped_keys += there.keys;
-                if counted != KeyCounts::default() || self.is_shown(keyspace) {
-                    report.problem(format!("keyspace {id} is both flushed and in use"));
-                }
-                continue;
             }
             report.keys += there.keys;
             report.keys_with_deadline += there.with_deadline;
@@ -180,9 +183,6 @@ impl Books {
                     "keyspace {id} counts {} keys, {} with a deadline; there are {} and {}",
                     counted.keys, counted.with_deadline, there.keys, there.with_deadline
                 ));
-            }
-            if !self.is_shown(keyspace) {
-                report.problem(format!("keyspace {id} belongs to no database"));
             }
         }
     }
@@ -195,7 +195,6 @@ mod tests {
     use crate::memory::MemoryEngine;
     use crate::txn::{Engine, WriteTxn};
     use crate::value::ValueKind;
-    use bytes::Bytes;
 
     fn slot_of(key: &[u8]) -> u16 {
         u16::from(key[0])
@@ -251,7 +250,7 @@ mod tests {
     fn a_sound_state_has_no_problem_and_is_counted() {
         let report = verify(&sound());
         assert_eq!(report.problems, Vec::<String>::new());
-        assert_eq!((report.keys, report.keys_with_deadline, report.dropped_keys), (20, 10, 10));
+        assert_eq!((report.keys, report.keys_with_deadline, report.dropped_rows), (20, 10, 0));
     }
 
     #[test]
@@ -260,7 +259,7 @@ mod tests {
         check(|txn| txn.delete(&record_key(b"1-key")), "counts 10 keys, 5 with a deadline");
         check(
             |txn| txn.delete(&key::deadline(0, 5000, &record_key(b"0-key"))),
-            "15 keys have a deadline, 14 deadline rows",
+            "10 keys have a deadline, 9 deadline rows",
         );
         check(|txn| txn.put(&record_key(b"1-key"), Bytes::from_static(b"\x09")), "1-key");
         let late = Record::encode(ValueKind::STRING, 99, None, &[b"v"]);
@@ -274,7 +273,26 @@ mod tests {
         check(|txn| txn.put(&misplaced, record.clone()), "not at the place of its key");
         check(|txn| txn.put(&key::meta(0, "else"), Bytes::new()), "'else' is unreadable");
         let orphan = key::record(0, KeyspaceId(400), user_key(b"9-key"));
-        check(|txn| txn.delete(&key::meta(0, "dropped/0000000000")), "belongs to no database");
         check(|txn| txn.put(&orphan, record), "keyspace 400 is in use and yet to be given out");
+    }
+
+    #[test]
+    fn a_deadline_that_would_be_overlooked_is_found() {
+        let later = Bytes::copy_from_slice(&key::deadline(0, 5001, &record_key(b"0-key")));
+        check(|txn| txn.put(&key::meta(0, "expired/1"), later), "is overlooked");
+    }
+
+    #[test]
+    fn what_is_left_of_a_flushed_keyspace_is_counted_and_no_problem() {
+        let engine = sound();
+        let mut txn = engine.write(3);
+        let record = key::record(0, KeyspaceId(0), user_key(b"1-key"));
+        txn.put(&record, Record::encode(ValueKind::STRING, 1, None, &[b"v"]));
+        txn.put(&key::deadline(0, 7, &record), Bytes::new());
+        txn.commit();
+        let report = verify(&engine);
+        assert_eq!((report.problems.len(), report.dropped_rows, report.keys), (0, 2, 20));
+        let count = Bytes::copy_from_slice(&[1; 32]);
+        check(|txn| txn.put(&key::meta(0, "count/0"), count), "keyspace 0 counts");
     }
 }

@@ -322,7 +322,7 @@ static CLUSTER: &[Setting] = &[
     .unit("entries"),
     row(
         "expire-batch",
-        "1000",
+        "200",
         count(1, 100_000, |v| &mut v.expire_batch),
         "Overdue keys that one log entry removes.",
     )

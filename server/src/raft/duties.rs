@@ -1,7 +1,7 @@
-//! Regular duties of a node: expiry, reclaiming flushed databases, snapshots and purging, noticing
+//! Regular duties of a node: expiry, snapshots and purging, noticing
 //! that the cluster removed it, and one line of tracing for every change that operators look for.
 
-use crate::limits::{DUTY_INTERVAL, RECLAIM_KEYS_MAX, VOTE_ANSWER_WAIT};
+use crate::limits::{DUTY_INTERVAL, VOTE_ANSWER_WAIT};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
 use crate::raft::disk_room;
@@ -18,7 +18,6 @@ use std::time::Duration;
 use storage::StorageError;
 use storage::keyspace::Reader;
 use storage::log::LogPosition;
-use storage::meta;
 use storage::mutants::{self, Mutant};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,43 +45,47 @@ fn run_until(stop: &CancellationToken, duty: impl Future<Output = ()> + Send + '
     });
 }
 
-/// On the leader: commits a time mark whenever a deadline is due, and removes rows of flushed
-/// databases, each in bounded batches.
+/// On the leader: commits a time mark whenever a deadline is due, which removes overdue keys in
+/// bounded batches.
 async fn expiry(node: Node) {
     let machine = node.shared.machine.clone();
+    let (mut marked_ms, mut took) = (0, Duration::ZERO);
     loop {
         if node.leadership() != Leadership::Here {
             sleep(DUTY_INTERVAL).await;
             continue;
         }
-        let found = look(&node);
-        let Ok((deadline_ms, dropped)) = found else {
-            // The store's own failure is reported where it writes.
-            sleep(Duration::from_secs(1)).await;
-            continue;
-        };
         let now_ms = node.shared.clock.unix_ms();
-        let keys_max = node.shared.settings.load().expire_batch as u32;
-        if deadline_ms.is_some_and(|deadline| deadline <= now_ms) {
-            propose(&node, &Operation::TimeMark { keys_max }).await;
-            continue;
+        if machine.next_deadline_ms.load(Ordering::Acquire) <= now_ms {
+            let Ok(deadline_ms) = next_deadline(&node) else {
+                // The store's own failure is reported where it writes.
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            };
+            if let Some(deadline_ms) = deadline_ms.filter(|deadline_ms| *deadline_ms <= now_ms) {
+                if deadline_ms <= marked_ms {
+                    // The last mark left keys for removal. They are absent already: clients first.
+                    sleep(took).await;
+                }
+                let (keys_max, begun) = (expire_batch(&node), Instant::now());
+                propose(&node, &Operation::TimeMark { keys_max }).await;
+                (marked_ms, took) = (now_ms, begun.elapsed());
+                continue;
+            }
         }
-        if dropped {
-            propose(&node, &Operation::Reclaim { keys_max: RECLAIM_KEYS_MAX }).await;
-            // Reclaiming is never urgent: clients go first.
-            sleep(Duration::from_millis(5)).await;
-            continue;
-        }
-        let until = deadline_ms.map_or(DUTY_INTERVAL, |deadline| {
-            Duration::from_millis(deadline.saturating_sub(now_ms)).min(DUTY_INTERVAL)
-        });
+        let left_ms = machine.next_deadline_ms.load(Ordering::Acquire).saturating_sub(now_ms);
+        let until = Duration::from_millis(left_ms).min(DUTY_INTERVAL);
         // Either way it is time to look again.
         drop(timeout(until, machine.deadline_moved.notified()).await);
     }
 }
 
-/// The earliest deadline, and whether flushed databases have rows left.
-fn look(node: &Node) -> Result<(Option<u64>, bool), StorageError> {
+fn expire_batch(node: &Node) -> u32 {
+    node.shared.settings.load().expire_batch as u32
+}
+
+/// The earliest deadline.
+fn next_deadline(node: &Node) -> Result<Option<u64>, StorageError> {
     let machine = &node.shared.machine;
     // What is set from here on rings `deadline_moved`; what was set before is found below.
     machine.next_deadline_ms.store(u64::MAX, Ordering::Release);
@@ -90,7 +93,7 @@ fn look(node: &Node) -> Result<(Option<u64>, bool), StorageError> {
     let reader = Reader::new(&*txn, machine.shard, 0);
     let deadline_ms = reader.next_deadline()?.filter(|_| !mutants::on(Mutant::DeadlinesForgotten));
     machine.next_deadline_ms.fetch_min(deadline_ms.unwrap_or(u64::MAX), Ordering::AcqRel);
-    Ok((deadline_ms, meta::first_dropped(&*txn, machine.shard)?.is_some()))
+    Ok(deadline_ms)
 }
 
 async fn propose(node: &Node, operation: &Operation) {

@@ -95,7 +95,7 @@ fn holds_data(entry: &Bytes) -> bool {
     let Ok(entry) = Entry::decode(entry) else { return true };
     entry.operations.iter().any(|operation| match operation {
         Operation::Command { .. } | Operation::Multi { .. } => true,
-        Operation::TimeMark { .. } | Operation::Reclaim { .. } => false,
+        Operation::TimeMark { .. } => false,
     })
 }
 

@@ -105,9 +105,6 @@ pub fn apply(
                 applied.expired += removed;
                 Reply::Integer(removed as i64)
             }
-            Operation::Reclaim { keys_max } => {
-                Reply::Integer(run.writer.reclaim_dropped(*keys_max as usize)? as i64)
-            }
         };
         if keep_replies {
             applied.replies.push(reply);
@@ -139,7 +136,7 @@ pub fn check_operations(operations: &Bytes) -> Result<bool, StorageError> {
                     may_grow |= find(request)?.flags.has(Flags::DENYOOM);
                 }
             }
-            Operation::TimeMark { .. } | Operation::Reclaim { .. } => {}
+            Operation::TimeMark { .. } => {}
         }
     }
     Ok(may_grow)

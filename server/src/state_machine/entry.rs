@@ -9,7 +9,6 @@
 //! | 1 | one command | `database u8, argc u32, (length u32, bytes)*` |
 //! | 2 | MULTI block | `watched u32, (database u8, version u64, length u32, key)*, commands u32, (as tag 1)*` |
 //! | 3 | time mark | `keys to remove at most u32` |
-//! | 4 | reclaim | `keys to remove at most u32` |
 //!
 //! Operations are encoded where they arrive and copied into the entry as they are; the leader only
 //! puts the header before them. Decoding is zero-copy and never panics.
@@ -28,7 +27,6 @@ pub const HEADER_BYTES: usize = 1 + 8 + 8 + 2 + 4;
 const TAG_COMMAND: u8 = 1;
 const TAG_MULTI: u8 = 2;
 const TAG_TIME_MARK: u8 = 3;
-const TAG_RECLAIM: u8 = 4;
 
 /// What the leader stamps on an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +61,6 @@ pub enum Operation {
         /// At most this many.
         keys_max: u32,
     },
-    /// Removes rows of flushed databases.
-    Reclaim {
-        /// At most this many.
-        keys_max: u32,
-    },
 }
 
 impl Operation {
@@ -91,9 +84,6 @@ impl Operation {
             }
             Operation::TimeMark { keys_max } => {
                 with_length(out, TAG_TIME_MARK, |out| out.put_u32_le(*keys_max));
-            }
-            Operation::Reclaim { keys_max } => {
-                with_length(out, TAG_RECLAIM, |out| out.put_u32_le(*keys_max));
             }
         }
     }
@@ -247,7 +237,6 @@ impl Cursor<'_> {
             }
             TAG_MULTI => self.multi()?,
             TAG_TIME_MARK => Operation::TimeMark { keys_max: self.u32()? },
-            TAG_RECLAIM => Operation::Reclaim { keys_max: self.u32()? },
             _ => return Err(EntryError("unknown operation")),
         };
         if self.at != end {
@@ -307,16 +296,15 @@ mod tests {
                 commands: vec![(0, request(&["INCR", "a"])), (9, request(&["GET", "b"]))],
             },
             Operation::TimeMark { keys_max: 5 },
-            Operation::Reclaim { keys_max: 6 },
         ]
     }
 
     fn encoded() -> Bytes {
         let mut parts = BytesMut::new();
         operations().iter().for_each(|operation| operation.encode(&mut parts));
-        assert_eq!(Entry::count_operations(&parts), Some(4));
+        assert_eq!(Entry::count_operations(&parts), Some(3));
         let header = EntryHeader { now_ms: 12, seed: 34, databases: 16 };
-        let entry = Entry::assemble(header, 4, std::iter::once(&parts[..]), parts.len());
+        let entry = Entry::assemble(header, 3, std::iter::once(&parts[..]), parts.len());
         assert!(Entry::has_multi(&entry));
         entry
     }

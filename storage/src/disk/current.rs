@@ -1,6 +1,6 @@
 //! Which generation of the state counts: the file `CURRENT`, replaced atomically.
 //!
-//! One line: `kvorum-state format=1 generation=<n> phase=<creating|ready> crc32c=<8 hex digits>`, the
+//! One line: `kvorum-state format=2 generation=<n> phase=<creating|ready> crc32c=<8 hex digits>`, the
 //! checksum being that of everything before ` crc32c=`. A generation is a folder `state.g<n>` beside
 //! it. `creating` is written before the very first generation exists and means that nothing was ever
 //! stored. So a missing CURRENT beside a generation is damage, never a reason to start empty.
@@ -10,8 +10,9 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Version of everything this engine keeps in its folder.
-const FORMAT: u32 = 1;
+/// Version of everything this engine keeps in its folder. 2: deadlines are ordered within their
+/// keyspaces.
+const FORMAT: u32 = 2;
 const FILE: &str = "CURRENT";
 const TEMPORARY_FILE: &str = "CURRENT.tmp";
 const LOCK_FILE: &str = "LOCK";
@@ -147,7 +148,7 @@ mod tests {
             }
             assert!(parse(&good[..position]).is_err(), "cut at {position}");
         }
-        let other = String::from_utf8(good).unwrap().replace("format=1", "format=2");
-        assert!(parse(other.as_bytes()).unwrap_err().to_string().contains("known is format=1"));
+        let other = String::from_utf8(good).unwrap().replace("format=2", "format=1");
+        assert!(parse(other.as_bytes()).unwrap_err().to_string().contains("known is format=2"));
     }
 }

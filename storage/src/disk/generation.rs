@@ -14,6 +14,7 @@
 //! they would wait for the disk at the end of each load and compaction. [`Tables`] looks keys up
 //! without that lock; walks over ranges take it once each.
 
+use super::reclaim::RowFilter;
 use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
 use crate::limits::STORAGE_KEY_BYTES_MAX;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use lsm_tree::AbstractTree;
+use lsm_tree::compaction::filter::Factory;
 use lsm_tree::table::filter::standard_bloom::Builder as FilterBuilder;
 use std::fs;
 use std::path::PathBuf;
@@ -70,6 +72,8 @@ pub(super) struct Generation {
     rows: Keyspace,
     database: Database,
     replaced: AtomicBool,
+    /// What compactions leave out.
+    pub(super) filter: RowFilter,
     folder: Folder,
 }
 
@@ -78,9 +82,10 @@ impl Generation {
     pub(super) fn create(path: PathBuf, options: &DiskOptions) -> Result<Self, StorageError> {
         fs::create_dir(&path)?;
         let folder = Folder { path, delete: AtomicBool::new(true) };
-        let database = open_database(&folder.path, options)?;
+        let filter = RowFilter::default();
+        let database = open_database(&folder.path, options, &filter)?;
         let rows = database.keyspace(KEYSPACE, table_options)?;
-        Ok(Self { rows, database, replaced: AtomicBool::new(false), folder })
+        Ok(Self { rows, database, replaced: AtomicBool::new(false), filter, folder })
     }
 
     /// Opens an existing generation; returns it with its durable log index.
@@ -95,7 +100,8 @@ impl Generation {
                 return Err(damaged("unknown entry among the tables"));
             }
         }
-        let database = open_database(&path, options)?;
+        let filter = RowFilter::default();
+        let database = open_database(&path, options, &filter)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged("the table of rows is missing"));
         }
@@ -105,7 +111,7 @@ impl Generation {
         let durable =
             durable[..].try_into().map_err(|_| damaged("unreadable durable log index"))?;
         let folder = Folder { path, delete: AtomicBool::new(false) };
-        let generation = Self { rows, database, replaced: AtomicBool::new(false), folder };
+        let generation = Self { rows, database, replaced: AtomicBool::new(false), filter, folder };
         Ok((generation, u64::from_le_bytes(durable)))
     }
 
@@ -217,6 +223,17 @@ impl Generation {
         Ok(self.database.persist(fjall::PersistMode::Buffer)?)
     }
 
+    /// Drops the tables all of whose rows have `start <= key < end`. Waits for compactions that run.
+    pub(super) fn drop_tables_within(&self, start: &[u8], end: &[u8]) -> Result<(), StorageError> {
+        Ok(self.rows.tree.drop_range(start..end).map_err(fjall::Error::from)?)
+    }
+
+    /// Compacts all tables into the last level. Waits for compactions that run; others, and loads
+    /// that find level 0 full, wait for this one.
+    pub(super) fn compact_all(&self) -> Result<(), StorageError> {
+        Ok(self.rows.major_compact()?)
+    }
+
     fn compact_once(&self) -> Result<(), StorageError> {
         let strategy = self.rows.config.compaction_strategy.clone();
         let oldest_view = self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc();
@@ -239,12 +256,18 @@ fn table_options() -> KeyspaceCreateOptions {
 }
 
 /// fjall answers some kinds of damage with a panic; here it becomes an error.
-fn open_database(path: &std::path::Path, options: &DiskOptions) -> Result<Database, StorageError> {
+fn open_database(
+    path: &std::path::Path,
+    options: &DiskOptions,
+    filter: &RowFilter,
+) -> Result<Database, StorageError> {
+    let filter: Arc<dyn Factory> = Arc::new(filter.clone());
     let builder = Database::builder(path)
         .cache_size(options.cache_bytes)
         // None for offline checks, which must compact nothing.
         .worker_threads_unchecked(options.worker_threads)
         .max_cached_files(Some(OPEN_FILES_MAX))
+        .with_compaction_filter_factories(Arc::new(move |_| Some(filter.clone())))
         .manual_journal_persist(true);
     // Threads inherit the priority of the one that starts them, and fjall starts its own here.
     let opened = std::thread::scope(|scope| {
@@ -290,8 +313,20 @@ impl Tables {
         Arc::strong_count(&self.lookup) > 1
     }
 
+    /// Whether these are the same tables, seen at the same moment.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lookup, &other.lookup)
+    }
+
     pub(super) fn changes(&self, start: &[u8], end: &[u8]) -> Changes<'static> {
         self.generation.changes(&self.view, start, end)
+    }
+
+    /// The log index that these tables complete.
+    pub(super) fn durable(&self) -> Result<u64, StorageError> {
+        let damaged = || StorageError::Corrupt("unreadable durable log index".to_owned());
+        let durable = self.get(DURABLE_KEY)?.ok_or_else(damaged)?;
+        Ok(u64::from_le_bytes(durable[..].try_into().map_err(|_| damaged())?))
     }
 }
 

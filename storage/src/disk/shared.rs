@@ -10,6 +10,7 @@ use super::generation::{Generation, Tables};
 use super::overlay::{NewVersion, Overlay};
 use super::view::Version;
 use crate::error::StorageError;
+use crate::meta;
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fs::File;
@@ -24,6 +25,8 @@ use std::time::Duration;
 pub(super) struct Progress {
     /// The engine is being closed.
     pub(super) stopping: bool,
+    /// Keyspaces were flushed whose rows may still be there.
+    pub(super) drops_pending: bool,
     /// Overlays moved into tables.
     pub(super) flushes: u64,
     /// How long the last of these took.
@@ -55,6 +58,12 @@ pub(super) enum Step {
     ImportPrepared,
     /// The new CURRENT counts.
     ImportSwitched,
+    /// A flushed keyspace has rows in tables.
+    ReclaimStarts,
+    /// Tables that held nothing else are gone.
+    ReclaimDropped,
+    /// And so is the rest.
+    ReclaimCompacted,
 }
 
 #[cfg(test)]
@@ -92,7 +101,8 @@ impl Shared {
         Self {
             options,
             version: ArcSwap::from_pointee(version),
-            progress: Mutex::default(),
+            // Rows that a stop has left.
+            progress: Mutex::new(Progress { drops_pending: true, ..Progress::default() }),
             changed: Condvar::new(),
             durable: AtomicU64::new(durable),
             writing: AtomicBool::new(false),
@@ -108,9 +118,15 @@ impl Shared {
 
     /// Adds a batch and shows it; seals the overlay when it is full and the one before it is gone.
     pub(super) fn commit(&self, log_index: u64, changes: impl Iterator<Item = NewVersion>) {
-        let progress = self.progress.lock();
+        let mut progress = self.progress.lock();
         let version = self.version.load();
+        let mut drops = false;
+        let changes = changes.inspect(|change| drops |= meta::drops_a_keyspace(&change.key));
         version.active.commit(log_index, changes);
+        if drops {
+            progress.drops_pending = true;
+            self.changed.notify_all();
+        }
         if version.active.is_full() && version.sealed.is_none() {
             self.seal(&progress, &version);
         }
@@ -144,7 +160,7 @@ impl Shared {
         }
     }
 
-    /// Moves everything committed so far into tables.
+    /// Moves everything committed so far into tables, unless the engine is being closed.
     pub(super) fn flush(&self) -> Result<u64, StorageError> {
         let mut progress = self.progress.lock();
         let asked = self.version.load_full();
@@ -154,7 +170,7 @@ impl Shared {
             let version = self.version.load_full();
             let durable = self.durable.load(Acquire);
             let is_replaced = !Arc::ptr_eq(&version.tables.generation, &asked.tables.generation);
-            if durable >= target || is_replaced {
+            if durable >= target || is_replaced || progress.stopping {
                 return Ok(durable);
             }
             if version.sealed.is_none() {

@@ -4,7 +4,8 @@
 //! itself may still drop files that an interrupted load left and no version of the tables names.
 
 use super::current::{self, Current};
-use super::generation::{Generation, Tables};
+use super::generation::Generation;
+use super::view::TablesView;
 use super::{DiskOptions, StorageError};
 use crate::txn::{ReadTxn, Rows};
 use bytes::Bytes;
@@ -14,8 +15,7 @@ use std::sync::Arc;
 
 /// What is durable in an engine's folder. Keeps the folder locked while it lives.
 pub struct StoredState {
-    tables: Tables,
-    durable: u64,
+    view: TablesView,
     _lock: File,
 }
 
@@ -42,27 +42,23 @@ impl StoredState {
         };
         let options = DiskOptions { worker_threads: 0, ..DiskOptions::new(dir) };
         let path = current::generation_dir(dir, number);
-        let (generation, durable) = Generation::open(path, &options)?;
-        let tables = Tables::now(Arc::new(generation));
-        Ok(Some(Self { tables, durable, _lock: lock }))
+        let (generation, _) = Generation::open(path, &options)?;
+        let view = TablesView::now(Arc::new(generation))?;
+        Ok(Some(Self { view, _lock: lock }))
     }
 }
 
 impl ReadTxn for StoredState {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.tables.get(key)
+        self.view.get(key)
     }
 
     fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a> {
-        let changes = self.tables.changes(start, end);
-        Box::new(changes.filter_map(|change| match change {
-            Ok((key, value)) => value.map(|value| Ok((key, value))),
-            Err(error) => Some(Err(error)),
-        }))
+        self.view.rows(start, end)
     }
 
     fn log_index(&self) -> u64 {
-        self.durable
+        self.view.log_index()
     }
 }
 

@@ -3,6 +3,7 @@
 mod contract;
 mod crash;
 mod model;
+mod reclaim;
 mod rot;
 mod threads;
 

@@ -11,7 +11,9 @@ use super::generation::{Generation, RESERVED, Tables, is_storage_key};
 use super::shared::{Retired, Shared, Step};
 use super::view::{Version, View};
 use super::write::WriteTurn;
+use crate::dropped::Dropped;
 use crate::error::StorageError;
+use crate::key::StorageKey;
 use crate::snapshot::{SnapshotSink, SnapshotSource, decode_chunk, encode_chunk};
 use crate::txn::{ReadTxn, Row};
 use bytes::Bytes;
@@ -24,13 +26,16 @@ const PART_BYTES: usize = 32 << 20;
 /// A state on its way out. It holds one view for its whole life; writers go on.
 pub(super) struct Export {
     view: View,
+    /// What is sent: everything but flushed keyspaces.
+    kept: Vec<(StorageKey, StorageKey)>,
     /// Where the next chunk starts.
     start: Vec<u8>,
 }
 
 impl Export {
-    pub(super) fn of(view: View) -> Self {
-        Self { view, start: Vec::new() }
+    pub(super) fn of(view: View) -> Result<Self, StorageError> {
+        let kept = Dropped::load(&view)?.kept(&[], RESERVED);
+        Ok(Self { view, kept, start: Vec::new() })
     }
 }
 
@@ -41,7 +46,10 @@ impl SnapshotSource for Export {
 
     fn next_chunk(&mut self, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
         let mut last = None;
-        let mut rows = self.view.rows(&self.start, RESERVED).inspect(|row| {
+        let from = &self.start[..];
+        let rest = self.kept.iter().filter(|(_, end)| **end > *from);
+        let rows = rest.flat_map(|(start, end)| self.view.rows(from.max(start), end));
+        let mut rows = rows.inspect(|row| {
             last = row.as_ref().ok().map(|(key, _)| key.clone());
         });
         let chunk = encode_chunk(&mut rows, bytes_max)?;

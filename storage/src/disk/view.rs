@@ -3,7 +3,7 @@
 //! A version never changes except that rows of newer log indexes appear in its active overlay. So a
 //! reader that keeps its version keeps its state, while flushes and installations go on.
 
-use super::generation::{RESERVED, Tables};
+use super::generation::{Generation, RESERVED, Tables};
 use super::overlay::Overlay;
 use super::rows::KeyHash;
 use crate::error::StorageError;
@@ -43,6 +43,35 @@ impl Version {
             sealed: Some(self.active.clone()),
             tables: self.tables.clone(),
         }
+    }
+}
+
+/// What the tables alone show: the state after the log index that they complete.
+pub(super) struct TablesView {
+    tables: Tables,
+    log_index: u64,
+}
+
+impl TablesView {
+    /// The tables of a generation as they are now.
+    pub(super) fn now(generation: Arc<Generation>) -> Result<Self, StorageError> {
+        let tables = Tables::now(generation);
+        let log_index = tables.durable()?;
+        Ok(Self { tables, log_index })
+    }
+}
+
+impl ReadTxn for TablesView {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.tables.get(key)
+    }
+
+    fn rows<'a>(&'a self, start: &[u8], end: &[u8]) -> Rows<'a> {
+        merge(vec![self.tables.changes(start, end)])
+    }
+
+    fn log_index(&self) -> u64 {
+        self.log_index
     }
 }
 

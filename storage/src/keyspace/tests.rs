@@ -116,7 +116,7 @@ fn an_overdue_key_that_is_set_again_is_counted_once() {
 }
 
 #[test]
-fn a_flush_is_immediate_and_reclaimed_in_batches() {
+fn a_flush_is_immediate_and_leaves_nothing_to_see() {
     let engine = MemoryEngine::new();
     entry(&engine, 1, 10, |writer| {
         for number in 0..25 {
@@ -127,16 +127,84 @@ fn a_flush_is_immediate_and_reclaimed_in_batches() {
     entry(&engine, 2, 10, |writer| writer.flush_database(0).unwrap());
     assert_eq!((names(&engine, 0, 10).len(), counts(&engine, 0, 10)), (0, (0, 0)));
     entry(&engine, 3, 10, |writer| set(writer, 0, "new", "1", None));
-    let mut batches = Vec::new();
-    for log_index in 4..8 {
-        batches.push(entry(&engine, log_index, 10, |writer| writer.reclaim_dropped(10).unwrap()));
-    }
-    assert_eq!(batches, [10, 10, 5, 0]);
     assert_eq!(names(&engine, 0, 10), ["new"]);
     assert_eq!(names(&engine, 1, 10), ["other"]);
     assert_eq!(counts(&engine, 0, 10), (1, 0));
+    assert_eq!(entry(&engine, 4, 100, |writer| writer.expire_overdue(10).unwrap()), 0);
     let txn = engine.read();
     assert_eq!(Reader::new(&*txn, 0, 10).next_deadline().unwrap(), None);
+    let (start, end) = key::data_rows(0);
+    assert_eq!(txn.rows(&start, &end).count(), 2, "the model removes flushed rows at once");
+}
+
+#[test]
+fn a_deadline_before_all_that_were_removed_comes_due() {
+    let engine = MemoryEngine::new();
+    let expire = |log_index, now_ms| {
+        entry(&engine, log_index, now_ms, |writer| writer.expire_overdue(1).unwrap())
+    };
+    entry(&engine, 1, 10, |writer| {
+        set(writer, 0, "a", "1", Some(50));
+        set(writer, 0, "b", "1", Some(50));
+        set(writer, 0, "c", "1", Some(60));
+    });
+    assert_eq!((expire(2, 70), expire(3, 70)), (1, 1));
+    entry(&engine, 4, 70, |writer| {
+        set(writer, 0, "early", "1", Some(40));
+        set(writer, 0, "earlier", "1", Some(30));
+        set(writer, 0, "late", "1", Some(80));
+    });
+    let next = || Reader::new(&*engine.read(), 0, 10).next_deadline().unwrap();
+    assert_eq!((next(), expire(5, 80), next()), (Some(30), 1, Some(40)));
+    assert_eq!([expire(6, 80), expire(7, 80), expire(8, 80), expire(9, 80)], [1, 1, 1, 0]);
+    assert_eq!((next(), counts(&engine, 0, 80)), (None, (0, 0)));
+    entry(&engine, 10, 90, |writer| {
+        set(writer, 0, "again", "1", Some(100));
+        writer.flush_database(0).unwrap();
+        set(writer, 0, "new", "1", Some(20));
+    });
+    assert_eq!((next(), expire(11, 90)), (Some(20), 1));
+}
+
+/// Without this, each batch of removals would pass the marks that all those before have left.
+#[test]
+fn removals_go_on_where_the_last_ones_ended() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| {
+        (0..9).for_each(|number| set(writer, 0, &format!("{number}"), "1", Some(50)));
+    });
+    let (start, end) = (key::deadline_bound(0, KeyspaceId(0), 0), key::data_rows(0).1);
+    let rows: Vec<Bytes> = engine.read().rows(&start, &end).map(|row| row.unwrap().0).collect();
+    for removed in [3, 6, 9] {
+        entry(&engine, 1 + removed as u64, 60, |writer| writer.expire_overdue(3).unwrap());
+        let first = meta::first_deadline(&*engine.read(), 0, KeyspaceId(0)).unwrap();
+        assert_eq!(*first, rows[removed - 1][..]);
+    }
+}
+
+#[test]
+fn deadlines_of_all_databases_come_due() {
+    let engine = MemoryEngine::new();
+    entry(&engine, 1, 10, |writer| {
+        for (database, deadline_ms) in [(9, 40), (0, 60), (200, 50), (200, 70)] {
+            set(writer, database, &format!("k{deadline_ms}"), "1", Some(deadline_ms));
+        }
+    });
+    let next = |expected| {
+        let txn = engine.read();
+        assert_eq!(Reader::new(&*txn, 0, 10).next_deadline().unwrap(), expected);
+    };
+    next(Some(40));
+    assert_eq!(entry(&engine, 2, 60, |writer| writer.expire_overdue(2).unwrap()), 2);
+    assert_eq!(entry(&engine, 3, 60, |writer| writer.expire_overdue(2).unwrap()), 1);
+    next(Some(70));
+    // A key of this very entry is due as well.
+    let removed = entry(&engine, 4, 70, |writer| {
+        set(writer, 3, "now", "1", Some(65));
+        writer.expire_overdue(9).unwrap()
+    });
+    assert_eq!(removed, 2);
+    next(None);
 }
 
 #[test]

@@ -97,9 +97,9 @@ fn state(state: Option<&State>) -> String {
         rows.keys_with_deadline,
         rows.bytes
     );
-    if rows.dropped_keys > 0 {
-        let dropped = rows.dropped_keys;
-        text.push_str(&format!("          {dropped} keys of flushed databases to be removed\n"));
+    if rows.dropped_rows > 0 {
+        let dropped = rows.dropped_rows;
+        text.push_str(&format!("          {dropped} rows of flushed databases to be removed\n"));
     }
     let voters: Vec<u64> = membership.voter_ids().collect();
     for (id, address) in membership.nodes() {
