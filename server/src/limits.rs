@@ -108,6 +108,10 @@ pub const GATHER_TURNS_MAX: usize = 4;
 /// ones beside it.
 pub const APPLY_INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Writes up to this size, in bytes, are put together on the thread that has them; larger ones
+/// beside it.
+pub const ENCODE_INLINE_BYTES_MAX: usize = 1 << 20;
+
 /// Piece of a snapshot sent at once, in bytes.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 

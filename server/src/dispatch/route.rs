@@ -6,14 +6,15 @@ use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::config::{FollowerReads, FollowerWrites};
 use crate::dispatch::outgoing::Outgoing;
 use crate::dispatch::{Checked, record, record_took};
-use crate::limits::READ_INDEX_ANSWER_WAIT;
+use crate::limits::{ENCODE_INLINE_BYTES_MAX, READ_INDEX_ANSWER_WAIT};
 use crate::raft::NodeAddress;
 use crate::raft::error::ReplicationError;
 use crate::raft::node::Leadership;
 use crate::server::{Server, View};
 use crate::session::Session;
 use crate::state_machine::entry::encode_command;
-use bytes::BytesMut;
+use crate::tasks::work;
+use bytes::{Bytes, BytesMut};
 use protocol::{Reply, Request, key_slot};
 use std::io;
 use std::sync::Arc;
@@ -35,14 +36,11 @@ pub(super) async fn writes(
             |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
         return requests.iter().map(moved).collect();
     }
-    let mut operations = BytesMut::new();
-    for checked in requests {
-        encode_command(session.database, &checked.request, &mut operations);
-    }
+    let operations = encode(server, session.database, requests).await;
     server.metrics.writes_processed.add(requests.len() as u64);
     let changes_users = requests.iter().any(|checked| checked.spec.flags.has(Flags::CHANGES_USERS));
     let count = requests.len() as u32;
-    match replicate_for(server, session, operations.freeze(), count, changes_users).await {
+    match replicate_for(server, session, operations, count, changes_users).await {
         Ok(replies) => {
             if replies.len() == requests.len() {
                 return replies;
@@ -54,12 +52,27 @@ pub(super) async fn writes(
     }
 }
 
+/// Encodes a run of writes: beside this thread when they are long.
+async fn encode(server: &Server, database: u8, requests: &[Checked]) -> Bytes {
+    let encode_all = move |requests: &mut dyn Iterator<Item = &Request>| {
+        let mut operations = BytesMut::new();
+        requests.for_each(|request| encode_command(database, request, &mut operations));
+        operations.freeze()
+    };
+    let mut requests = requests.iter().map(|checked| &checked.request);
+    if requests.clone().map(Request::payload_bytes).sum::<usize>() <= ENCODE_INLINE_BYTES_MAX {
+        return encode_all(&mut requests);
+    }
+    let own: Vec<Request> = requests.cloned().collect();
+    work(&*server.node.shared.machine.workers, move || encode_all(&mut own.iter())).await
+}
+
 /// Replicates encoded operations of a session. Users that they change are changed on this node too
 /// when it returns; a session whose own user is gone ends after its reply.
 pub(super) async fn replicate_for(
     server: &Server,
     session: &mut Session,
-    operations: bytes::Bytes,
+    operations: Bytes,
     count: u32,
     changes_users: bool,
 ) -> Result<Vec<Reply>, ReplicationError> {
@@ -90,7 +103,7 @@ pub(super) async fn replicate_for(
 /// Replicates encoded operations, and counts how that went.
 async fn replicate(
     server: &Server,
-    operations: bytes::Bytes,
+    operations: Bytes,
     count: u32,
 ) -> Result<(u64, Vec<Reply>), ReplicationError> {
     let outcome = server.node.write(operations, count).await;

@@ -144,8 +144,9 @@ impl Node {
             damage: Damage::default(),
         });
         let (raft, own, clock) = (shared.raft.clone(), settings.clone(), shared.clock.clone());
+        let workers = shared.machine.workers.clone();
         let local = Groups::start(settings.clone(), figures, move |group| {
-            proposer::propose(raft.clone(), own.clone(), clock.clone(), group)
+            proposer::propose(raft.clone(), own.clone(), clock.clone(), workers.clone(), group)
         });
         let own = shared.clone();
         let remote =

@@ -6,13 +6,15 @@
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::limits::{
-    GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT, WRITES_WAITING_BYTES_MAX,
+    ENCODE_INLINE_BYTES_MAX, GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT,
+    WRITES_WAITING_BYTES_MAX,
 };
 use crate::raft::error::ReplicationError;
 use crate::raft::responder::Reply as Responder;
 use crate::raft::types::{Proposal, Raft, WriteResult};
 use crate::random::random_u64;
 use crate::state_machine::{Entry, EntryHeader};
+use crate::tasks::{Workers, work};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use openraft::errors::ClientWriteError;
@@ -223,6 +225,7 @@ pub(crate) async fn propose(
     raft: Raft,
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
+    workers: Arc<dyn Workers>,
     group: Group,
 ) {
     let header = EntryHeader {
@@ -230,8 +233,20 @@ pub(crate) async fn propose(
         seed: random_u64(),
         databases: settings.load().databases as u16,
     };
-    let parts = group.submissions.iter().map(|submission| &submission.operations[..]);
-    let entry = Entry::assemble(header, group.count, parts, group.bytes);
+    let assemble = move |group: &Group| {
+        let parts = group.submissions.iter().map(|submission| &submission.operations[..]);
+        Entry::assemble(header, group.count, parts, group.bytes)
+    };
+    let (group, entry) = if group.bytes <= ENCODE_INLINE_BYTES_MAX {
+        let entry = assemble(&group);
+        (group, entry)
+    } else {
+        let assemble = move || {
+            let entry = assemble(&group);
+            (group, entry)
+        };
+        work(&*workers, assemble).await
+    };
     let responder = Responder::new(move |outcome: WriteResult| group.finish(replies(outcome)));
     // A failure drops the responder, and with it the group: its clients learn "unknown".
     drop(raft.client_write_ff(Proposal(entry), Some(responder)).await);

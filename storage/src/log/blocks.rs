@@ -5,6 +5,7 @@
 //! of the block: the block in which the last write ended is written again from memory, and zeros
 //! follow the last record to the end of its block.
 
+use smallvec::SmallVec;
 use std::io;
 
 use super::disk::{BLOCK_BYTES, DiskFile};
@@ -52,20 +53,21 @@ impl BlockWriter {
         Self { bytes, start }
     }
 
-    /// Writes `records` behind `tail`, which ends at `offset`, and zeros up to the end of the last
+    /// Writes `records`, in parts, behind `tail`, which ends at `offset`, and zeros up to the end of the last
     /// block, but nothing at or behind `capacity` unless a record lies there.
     pub(super) fn write(
         &mut self,
         file: &dyn DiskFile,
         tail: &mut Tail,
         (offset, capacity): (u64, u64),
-        records: &[u8],
+        records: &[&[u8]],
     ) -> io::Result<()> {
         let mut at = offset - tail.0.len() as u64;
         debug_assert!(at.is_multiple_of(BLOCK_BYTES as u64), "a tail begins with its block");
-        let end = offset + records.len() as u64;
+        let end = offset + records.iter().map(|part| part.len() as u64).sum::<u64>();
         let padded = end.next_multiple_of(BLOCK_BYTES as u64).min(capacity).max(end);
-        let mut left = [&tail.0[..], records];
+        let mut left: SmallVec<[&[u8]; 4]> =
+            [&tail.0[..]].into_iter().chain(records.iter().copied()).collect();
         while at < padded {
             let piece = &mut self.bytes[self.start..][..PIECE_BYTES];
             let mut filled = 0;
@@ -80,7 +82,8 @@ impl BlockWriter {
             file.write_all_at(&piece[..wanted], at)?;
             at += wanted as u64;
         }
-        tail.extend(records);
+        drop(left);
+        records.iter().for_each(|part| tail.extend(part));
         Ok(())
     }
 }
@@ -102,7 +105,9 @@ mod tests {
         for length in lengths {
             let records: Vec<u8> = (0..*length).map(|at| (at % 251) as u8 + 1).collect();
             let offset = expected.len() as u64;
-            blocks.write(&*file, &mut tail, (offset, capacity as u64), &records).unwrap();
+            let (one, other) = records.split_at(length / 3);
+            let parts = [one, &[], other];
+            blocks.write(&*file, &mut tail, (offset, capacity as u64), &parts).unwrap();
             expected.extend(records);
             assert_eq!(tail.0, Tail::read(&*file, expected.len() as u32).unwrap().0);
         }

@@ -21,6 +21,9 @@ const SEGMENT_MAGIC: &[u8; 8] = b"KVORUMLG";
 const IDENTITY_MAGIC: &[u8; 8] = b"KVORUMID";
 const SUMMARY_BYTES: usize = 80;
 
+/// What follows a record up to the next one.
+static PADDING: [u8; RECORD_ALIGN] = [0; RECORD_ALIGN];
+
 /// Length a record takes on disk, padding included.
 pub(super) fn padded(record_bytes: usize) -> usize {
     record_bytes.next_multiple_of(RECORD_ALIGN)
@@ -174,28 +177,51 @@ pub(super) fn encode_record(
     shard: u32,
     body: &Body<'_>,
 ) -> u32 {
+    let mut checkpoint = Vec::new();
+    let payload = match body {
+        Body::Entry { payload, .. } => payload,
+        Body::Checkpoint(shards) => {
+            encode_checkpoint(&mut checkpoint, shards);
+            &checkpoint[..]
+        }
+        Body::Vote(_) | Body::Committed(_) | Body::Truncate(_) | Body::Purge(_) | Body::Mark => &[],
+    };
+    let (on_disk, padding) = encode_head(out, key, offset, synced_upto, shard, body, payload);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(padding);
+    on_disk
+}
+
+/// Appends to `out` what a record begins with. The rest of it is its payload and then the zeros that
+/// are returned with its length on disk.
+pub(super) fn encode_head(
+    out: &mut Vec<u8>,
+    key: SegmentKey,
+    offset: u32,
+    synced_upto: u32,
+    shard: u32,
+    body: &Body<'_>,
+    payload: &[u8],
+) -> (u32, &'static [u8]) {
     let start = out.len();
     let (record_type, detail, term, index) = body_head(body);
-    out.extend_from_slice(&[0; 8]);
+    out.extend_from_slice(&[0; 4]);
+    let record_bytes = RECORD_BYTES_MIN + payload.len();
+    let record_len = u32::try_from(record_bytes).expect("payloads are limited far below 4 GiB");
+    out.extend_from_slice(&record_len.to_le_bytes());
     out.extend_from_slice(&key.tag.to_le_bytes());
     out.extend_from_slice(&synced_upto.to_le_bytes());
     out.extend_from_slice(&[record_type, detail, 0, 0]);
     out.extend_from_slice(&shard.to_le_bytes());
     out.extend_from_slice(&term.to_le_bytes());
     out.extend_from_slice(&index.to_le_bytes());
-    match body {
-        Body::Entry { payload, .. } => out.extend_from_slice(payload),
-        Body::Checkpoint(shards) => encode_checkpoint(out, shards),
-        Body::Vote(_) | Body::Committed(_) | Body::Truncate(_) | Body::Purge(_) | Body::Mark => {}
-    }
-    let record_bytes = out.len() - start;
+    debug_assert_eq!(out.len() - start, RECORD_BYTES_MIN, "a record without payload");
     let on_disk = padded(record_bytes);
-    out.resize(start + on_disk, 0);
-    let record_len = u32::try_from(record_bytes).expect("payloads are limited far below 4 GiB");
-    out[start + 4..start + 8].copy_from_slice(&record_len.to_le_bytes());
+    let padding = &PADDING[..on_disk - record_bytes];
     let crc = key.crc(offset, &out[start + 4..]);
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, payload), padding);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
-    u32::try_from(on_disk).expect("payloads are limited far below 4 GiB")
+    (u32::try_from(on_disk).expect("payloads are limited far below 4 GiB"), padding)
 }
 
 /// Type, detail, term and index of a record.

@@ -30,6 +30,9 @@ const SEAL_DELAY: Duration = Duration::from_secs(1);
 const REQUEST_AT: u32 = 4;
 /// Capacity that the write buffer keeps between batches, in bytes.
 const BUFFER_KEPT_BYTES: usize = 16 << 20;
+/// Payloads up to this size, in bytes, are gathered with other records for one write. Tests are to
+/// meet both ways, with crashes at every byte of both.
+const PAYLOAD_COPIED_BYTES_MAX: usize = if cfg!(test) { 150 } else { 1 << 20 };
 
 /// One segment that holds records still needed.
 pub(super) struct Extent {
@@ -245,7 +248,12 @@ impl Writer {
         if !matches!(body, Body::Mark) {
             self.stream.entry(shard).or_default().take(body);
         }
-        let place = self.segment.push(shard, body);
+        let place = match body {
+            Body::Entry { payload, .. } if payload.len() > PAYLOAD_COPIED_BYTES_MAX => {
+                self.write_apart(shard, body, payload)?
+            }
+            _ => self.segment.push(shard, body),
+        };
         if let Some(extent) = self.extents.back_mut() {
             extent.end = self.segment.end;
             if let Body::Entry { position, .. } = body {
@@ -255,6 +263,20 @@ impl Writer {
         }
         self.sealed = matches!(body, Body::Mark);
         Ok(place)
+    }
+
+    /// Writes a record with a long payload from where that is, after what waits in the buffer.
+    fn write_apart(&mut self, shard: u32, body: &Body<'_>, payload: &[u8]) -> io::Result<Place> {
+        self.write_buffer()?;
+        let mut head = std::mem::take(&mut self.segment.buffer);
+        let Current { seq, key, end: offset, synced, .. } = self.segment;
+        let (on_disk, padding) =
+            format::encode_head(&mut head, key, offset, synced, shard, body, payload);
+        self.segment.end += on_disk;
+        self.write_parts(&[&head, payload, padding])?;
+        head.clear();
+        self.segment.buffer = head;
+        Ok(Place { segment: seq, offset, on_disk })
     }
 
     /// Completes the current segment and begins the next with a checkpoint.
@@ -301,15 +323,23 @@ impl Writer {
     }
 
     fn write_buffer(&mut self) -> io::Result<()> {
-        let segment = &mut self.segment;
-        if segment.buffer.is_empty() {
+        if self.segment.buffer.is_empty() {
             return Ok(());
         }
-        let len = segment.buffer.len() as u64;
+        let mut buffer = std::mem::take(&mut self.segment.buffer);
+        self.write_parts(&[&buffer])?;
+        buffer.clear();
+        buffer.shrink_to(BUFFER_KEPT_BYTES);
+        self.segment.buffer = buffer;
+        Ok(())
+    }
+
+    /// Writes records that end at the segment's end.
+    fn write_parts(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        let segment = &mut self.segment;
+        let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let place = (u64::from(segment.end) - len, segment.capacity);
-        self.blocks.write(&*segment.file, &mut segment.tail, place, &segment.buffer)?;
-        segment.buffer.clear();
-        segment.buffer.shrink_to(BUFFER_KEPT_BYTES);
+        self.blocks.write(&*segment.file, &mut segment.tail, place, parts)?;
         if let Some(extent) = self.extents.back_mut() {
             extent.file_bytes = extent.file_bytes.max(u64::from(segment.end));
         }
