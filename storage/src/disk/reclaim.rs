@@ -19,13 +19,14 @@ use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAcces
 use parking_lot::MutexGuard;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
 /// Time between a flush and its rows' removal: flushes that follow each other are one.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tables that are compacted for what is left, at most, in bytes; beyond it the space comes back
 /// with the compactions that writes cause.
-const COMPACTED_BYTES_MAX: u64 = 1 << 30;
+const COMPACTED_BYTES_MAX: u64 = 512 << 20;
 
 /// The flushed keyspaces that compactions leave out; empty until the tables were asked.
 #[derive(Clone, Default)]
@@ -79,15 +80,17 @@ pub(super) fn run_reclaimer(shared: &Shared) {
 /// write no more.
 fn wait_for_flush(shared: &Shared) -> bool {
     let mut progress = shared.progress.lock();
-    while !std::mem::take(&mut progress.drops_pending) {
+    while progress.flushed_upto.is_none() {
         if progress.stopping || shared.check().is_err() {
             return false;
         }
         shared.changed.wait(&mut progress);
     }
     pause(shared, &mut progress);
+    let upto = progress.flushed_upto.take();
     drop(progress);
-    shared.flush().is_ok() && !shared.progress.lock().stopping
+    let is_durable = upto.is_some_and(|upto| shared.durable.load(Acquire) >= upto);
+    (is_durable || shared.flush().is_ok()) && !shared.progress.lock().stopping
 }
 
 fn pause(shared: &Shared, progress: &mut MutexGuard<'_, Progress>) {

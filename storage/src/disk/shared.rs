@@ -25,8 +25,8 @@ use std::time::Duration;
 pub(super) struct Progress {
     /// The engine is being closed.
     pub(super) stopping: bool,
-    /// Keyspaces were flushed whose rows may still be there.
-    pub(super) drops_pending: bool,
+    /// Up to this log index, keyspaces were flushed whose rows may still be there.
+    pub(super) flushed_upto: Option<u64>,
     /// Overlays moved into tables.
     pub(super) flushes: u64,
     /// How long the last of these took.
@@ -102,7 +102,7 @@ impl Shared {
             options,
             version: ArcSwap::from_pointee(version),
             // Rows that a stop has left.
-            progress: Mutex::new(Progress { drops_pending: true, ..Progress::default() }),
+            progress: Mutex::new(Progress { flushed_upto: Some(0), ..Progress::default() }),
             changed: Condvar::new(),
             durable: AtomicU64::new(durable),
             writing: AtomicBool::new(false),
@@ -124,7 +124,7 @@ impl Shared {
         let changes = changes.inspect(|change| drops |= meta::drops_a_keyspace(&change.key));
         version.active.commit(log_index, changes);
         if drops {
-            progress.drops_pending = true;
+            progress.flushed_upto = Some(log_index);
             self.changed.notify_all();
         }
         if version.active.is_full() && version.sealed.is_none() {
