@@ -18,7 +18,7 @@ use crate::load::{self, Plan};
 use crate::peers::{Servers, in_thread, plan, start_and_fill};
 use crate::point::{Case, Dataset, Point};
 use crate::process::{Sample, Watch};
-use crate::stats::Latency;
+use crate::stats::{Latency, Tally};
 use crate::target::{Leader, Peer, Running};
 use crate::workload::Verb;
 use attack::{Attack, Victim};
@@ -102,6 +102,8 @@ pub(crate) struct Options {
     pub(crate) rate: u32,
     /// How long each of the two measurements of a scenario lasts.
     pub(crate) duration: Duration,
+    /// Redis is attacked in the place of one Kvorum node, and nothing else.
+    pub(crate) redis: bool,
     /// Where the servers come from and run.
     pub(crate) servers: Servers,
 }
@@ -110,6 +112,14 @@ impl Options {
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
+
+    /// Who is attacked in a scenario.
+    fn attacked(&self, scenario: &Scenario) -> Peer {
+        match scenario.peer {
+            Peer::KvorumOne if self.redis => Peer::RedisMemory,
+            peer => peer,
+        }
+    }
 }
 
 /// Runs all scenarios that are wanted.
@@ -117,12 +127,16 @@ impl Options {
 /// Errors: servers cannot be started or filled; what goes wrong later is in the report.
 pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
     raise_descriptors();
-    let stage = options.servers.stage(&[Peer::KvorumOne, Peer::KvorumThree])?;
+    let peers: &[Peer] = match options.redis {
+        true => &[Peer::RedisMemory],
+        false => &[Peer::KvorumOne, Peer::KvorumThree],
+    };
+    let stage = options.servers.stage(peers)?;
     let mut lines = Vec::new();
-    for peer in [Peer::KvorumOne, Peer::KvorumThree] {
+    for &peer in &stage.peers {
         let wanted: Vec<&Scenario> = SCENARIOS
             .iter()
-            .filter(|scenario| scenario.peer == peer && options.wants(scenario.name))
+            .filter(|scenario| options.attacked(scenario) == peer && options.wants(scenario.name))
             .collect();
         if wanted.is_empty() {
             continue;
@@ -135,6 +149,9 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
             eprintln!("{line}");
             lines.push(line);
         }
+    }
+    if options.redis {
+        return Ok(Report { machine: stage.machine, lines });
     }
     let mut site = stage.site.clone();
     site.base_port += 20;
@@ -162,7 +179,7 @@ async fn measure(
 ) -> Result<Line, Failure> {
     let leader = running.leader().await?;
     let case = Case { dataset, point: Point::new(Verb::Mix, CONNECTIONS, 1) };
-    let mut plan = plan(scenario.peer, &leader, case, WARMUP, options.duration);
+    let mut plan = plan(running.peer, &leader, case, WARMUP, options.duration);
     plan.rate = Some(f64::from(options.rate));
     let alone = under_load(plan.clone()).await?;
     if scenario.with_password {
@@ -185,29 +202,44 @@ async fn measure(
     let beside = beside?;
     let mut wrong: Vec<String> = attacked.err().into_iter().collect();
     if beside.failures > 0 {
-        let kinds = &beside.errors;
-        wrong.push(format!("{} requests of others failed: {kinds:?}", beside.failures));
+        wrong.push(format!("{} requests of others failed: {}", beside.failures, beside.kinds));
     }
     if let Err(failure) = running.leader().await {
         wrong.push(failure.to_string());
     }
     let memory = (before, highest.load(Relaxed), before + scenario.growth_max);
-    Ok(Line::judge(scenario.name, (alone.latency, beside.latency), memory, wrong))
+    let line = Line::judge(scenario.name, (alone.latency, beside.latency), memory, wrong);
+    Ok(line.with_lag(beside.lag))
 }
 
 /// What the well-behaved clients saw.
 struct Seen {
     latency: Option<Latency>,
     failures: u64,
-    /// First words of the errors among them.
-    errors: Vec<String>,
+    /// How many failures there were of which kind.
+    kinds: String,
+    /// How late the load itself was: what the machine, and no server, owes.
+    lag: Option<Latency>,
 }
 
 async fn under_load(plan: Plan) -> Result<Seen, Failure> {
     let outcome = in_thread(move || load::run(&plan, &Watch::default())).await??;
     let tally = &outcome.tally;
     let (latency, failures) = (tally.latency_of_all(), tally.failures());
-    Ok(Seen { latency, failures, errors: tally.errors.keys().cloned().collect() })
+    Ok(Seen { latency, failures, kinds: kinds(tally), lag: tally.lag() })
+}
+
+/// The kinds of failures of a load: error replies by their first word, and those without a reply.
+fn kinds(tally: &Tally) -> String {
+    let replies = tally.errors.iter().map(|(word, kind)| (word.as_str(), kind.count));
+    let others = [
+        ("redirected", tally.redirects),
+        ("not replicated", tally.wait_failed),
+        ("without a reply", tally.unanswered),
+        ("connections broken or not made", tally.connection_errors),
+    ];
+    let all = replies.chain(others).filter(|(_, count)| *count > 0);
+    all.map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
 }
 
 fn attack_in_thread(
@@ -236,4 +268,21 @@ fn watch_memory(pids: Vec<u32>, stop: Arc<AtomicBool>) -> Arc<AtomicU64> {
         }
     });
     highest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn every_failure_has_a_kind() {
+        let mut tally = Tally::new(Instant::now(), Duration::from_secs(1));
+        assert_eq!(kinds(&tally), "");
+        tally.record_error("OVERLOADED try later");
+        (tally.redirects, tally.unanswered, tally.connection_errors) = (2, 3, 1);
+        let expected =
+            "1 OVERLOADED, 2 redirected, 3 without a reply, 1 connections broken or not made";
+        assert_eq!(kinds(&tally), expected);
+    }
 }

@@ -23,6 +23,10 @@ pub(super) struct OverloadArgs {
     /// Length of each of the two measurements of a scenario.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     duration: Duration,
+    /// Attacks one Redis that persists nothing in the place of Kvorum, to learn what these attacks cost
+    /// by the cores they share alone; scenarios of three nodes and of full disks are left out.
+    #[arg(long)]
+    redis: bool,
     #[command(flatten)]
     servers: ServerArgs,
     /// Where the result is written as JSON.
@@ -37,6 +41,7 @@ pub(super) fn run(args: OverloadArgs) -> Result<ExitCode, Failure> {
         keys: args.keys,
         rate: args.rate,
         duration: args.duration,
+        redis: args.redis,
         servers: args.servers.servers(),
     };
     let report = until_interrupted(overload::run(&options))?;

@@ -29,6 +29,8 @@ pub(crate) struct Line {
     name: String,
     p99_alone_us: Option<f64>,
     p99_beside_us: Option<f64>,
+    /// How late the load itself was beside the attack: the part that no server can help.
+    p99_own_lag_us: Option<f64>,
     resident_before: u64,
     resident_highest: u64,
     resident_bound: u64,
@@ -71,12 +73,18 @@ impl Line {
             name: name.to_owned(),
             p99_alone_us: alone,
             p99_beside_us: beside,
+            p99_own_lag_us: None,
             resident_before: before,
             resident_highest: highest,
             resident_bound: bound,
             misses,
             note: String::new(),
         }
+    }
+
+    /// With how late the load itself was beside the attack.
+    pub(crate) fn with_lag(self, lag: Option<Latency>) -> Self {
+        Self { p99_own_lag_us: lag.map(|lag| lag.p99_us), ..self }
     }
 
     fn holds(&self) -> bool {
@@ -108,7 +116,9 @@ impl fmt::Display for Line {
         let verdict = if self.holds() { "holds".to_owned() } else { self.misses.join("; ") };
         let (alone, beside) = (ms(self.p99_alone_us), ms(self.p99_beside_us));
         let note = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
-        write!(f, "| {} | {alone} | {beside} | {ratio} | {memory} | {verdict}{note} |", self.name)
+        let lag = ms(self.p99_own_lag_us);
+        let name = &self.name;
+        write!(f, "| {name} | {alone} | {beside} | {ratio} | {lag} | {memory} | {verdict}{note} |")
     }
 }
 
@@ -117,10 +127,10 @@ impl fmt::Display for Report {
         writeln!(f, "{}\n", self.machine.heading())?;
         writeln!(
             f,
-            "| scenario | p99 alone, ms | p99 beside, ms | ratio | \
+            "| scenario | p99 alone, ms | p99 beside, ms | ratio | load's own lag, ms | \
              MiB before / highest / bound | verdict |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|")?;
         self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
@@ -144,6 +154,6 @@ mod tests {
         assert_eq!(judge(11).misses.len(), 2);
         let told = Line::told("disk", "12 refused".to_owned(), Vec::new());
         assert!(told.holds());
-        assert_eq!(told.to_string(), "| disk | - | - | - | - | holds (12 refused) |");
+        assert_eq!(told.to_string(), "| disk | - | - | - | - | - | holds (12 refused) |");
     }
 }
