@@ -17,6 +17,9 @@ pub struct Request {
     ranges: SmallVec<[ArgRange; 6]>,
 }
 
+/// Requests up to this length, in bytes, are copied when they are kept.
+const DETACHED_BYTES_MAX: usize = 16 << 10;
+
 impl Request {
     /// Takes the ranges of the arguments in `buffer`.
     ///
@@ -39,6 +42,16 @@ impl Request {
             ranges.push((start, buffer.len() as u32));
         }
         Self { buffer: buffer.into(), ranges }
+    }
+
+    /// The same request, to be kept for long: a short one is copied, so that it does not keep alive the
+    /// much longer buffer in which it arrived among others.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        match self.buffer.len() < DETACHED_BYTES_MAX {
+            true => Self { buffer: Bytes::copy_from_slice(&self.buffer), ..self },
+            false => self,
+        }
     }
 
     /// Number of arguments, the command's name included.
@@ -82,5 +95,22 @@ impl Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter().map(String::from_utf8_lossy)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_request_does_not_keep_what_came_with_it() {
+        let mut chunk = bytes::BytesMut::from(&b"GETkey and what others sent"[..]);
+        let whole = chunk.capacity();
+        let own = chunk.split_to(6).freeze();
+        let ranges = SmallVec::from_slice(&[(0, 3), (3, 6)]);
+        let kept = Request::new(own, ranges).detached();
+        assert_eq!(kept.iter().collect::<Vec<_>>(), [b"GET", b"key"]);
+        chunk.clear();
+        assert!(chunk.try_reclaim(whole), "the chunk is free again");
     }
 }

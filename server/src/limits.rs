@@ -66,6 +66,15 @@ pub const REPLY_DELAY_MAX: Duration = Duration::from_millis(20);
 /// Bytes read from a client at once.
 pub const READ_CHUNK_BYTES: usize = 64 << 10;
 
+/// Room to read into, in bytes, below which a chunk is used up.
+pub const READ_ROOM_BYTES_MIN: usize = 4 << 10;
+
+/// Chunks that a thread keeps for the next connections that read.
+pub const READ_ROOMS_SPARE_MAX: usize = 64;
+
+/// Connections accepted in a row before those that are there have a turn.
+pub const ACCEPTS_PER_TURN: usize = 16;
+
 /// Bytes that a client sends at once, beyond which the others have a turn before they are executed.
 pub const TURN_BYTES: usize = READ_CHUNK_BYTES / 2;
 

@@ -3,11 +3,14 @@
 //! The plain ones are TCP's own, and cost one branch for each read and write. Of TLS the socket is
 //! shared, so that it can be asked whether the client has hung up while nobody reads.
 
+mod room;
+
 use crate::limits::{READ_CHUNK_BYTES, TLS_GOODBYE_WAIT};
 use bytes::BytesMut;
 use futures_util::FutureExt;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{
@@ -54,13 +57,18 @@ impl Reader {
     /// read nothing.
     pub(crate) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
         match self {
+            // There is room only while something is read: idle clients have none. Asking first
+            // whether there is something does not do, for a new socket says yes.
             Reader::Plain(read) => {
-                // Room is made only when there is something to read: idle clients cost no buffer.
-                read.readable().await?;
-                if buffer.capacity() == buffer.len() {
-                    buffer.reserve(READ_CHUNK_BYTES);
-                }
-                read.read_buf(buffer).await
+                poll_fn(|context| {
+                    room::lend(buffer);
+                    let polled = pin!(read.read_buf(buffer)).poll(context);
+                    if polled.is_pending() {
+                        room::give_back(buffer);
+                    }
+                    polled
+                })
+                .await
             }
             Reader::Tls(read, _) => {
                 if buffer.capacity() == buffer.len() {
@@ -80,6 +88,16 @@ impl Reader {
                 }
                 Ok(bytes)
             }
+        }
+    }
+
+    /// Gives room back that `buffer` does not need until the next read.
+    pub(crate) fn release_room(&self, buffer: &mut BytesMut) {
+        match self {
+            Reader::Plain(_) => room::give_back(buffer),
+            // It waits with room in its hand, so it keeps the one it has, unless that is too much.
+            Reader::Tls(..) if buffer.is_empty() && buffer.capacity() <= READ_CHUNK_BYTES => {}
+            Reader::Tls(..) => room::give_back(buffer),
         }
     }
 
@@ -159,5 +177,35 @@ impl AsyncWrite for SharedTcp {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn who_waits_for_bytes_has_no_room_and_who_gets_some_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (mut read, _write) = plain(listener.accept().await.unwrap().0);
+        let mut buffer = BytesMut::new();
+        for _ in 0..3 {
+            assert!(read.read(&mut buffer).now_or_never().is_none());
+            assert_eq!(buffer.capacity(), 0, "an idle client has room");
+        }
+        client.write_all(b"PI").await.unwrap();
+        assert_eq!(read.read(&mut buffer).await.unwrap(), 2);
+        read.release_room(&mut buffer);
+        assert!(buffer.capacity() < READ_CHUNK_BYTES, "{}", buffer.capacity());
+        client.write_all(b"NG\r\n").await.unwrap();
+        while buffer.len() < 6 {
+            assert!(read.read(&mut buffer).await.unwrap() > 0);
+        }
+        assert_eq!(&buffer[..], b"PING\r\n");
+        drop(client);
+        assert_eq!(read.read(&mut buffer).await.unwrap(), 0);
     }
 }

@@ -317,7 +317,7 @@ fn queue(
         let reply = Reply::error("ERR the MULTI block is too large");
         return refuse(server, session, Some(spec), reply);
     }
-    let request = sealed(server, spec, request);
+    let request = sealed(server, spec, request).detached();
     multi.queued.push(Queued { spec, request, denied: None });
     session.client.multi_bytes.fetch_add(bytes, Relaxed);
     session.client.multi_commands.store(multi.queued.len() as i64, Relaxed);

@@ -3,7 +3,7 @@
 use crate::clients::{Client, MonitorFeed};
 use crate::dispatch;
 use crate::dispatch::outgoing::Outgoing;
-use crate::limits::{PIPELINE_BATCH_REQUESTS, READ_CHUNK_BYTES, TURN_BYTES};
+use crate::limits::{PIPELINE_BATCH_REQUESTS, TURN_BYTES};
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::session::Session;
@@ -114,6 +114,8 @@ impl Connection {
         loop {
             let broken = self.scan(&mut requests);
             if !requests.is_empty() {
+                // Others may read while these are executed.
+                self.read.release_room(&mut self.buffer);
                 let batch = requests.drain(..);
                 let client = self.session.client.clone();
                 let executed =
@@ -187,14 +189,7 @@ impl Connection {
     async fn wait(&mut self) -> io::Result<Event> {
         let idle = Duration::from_secs(self.server.settings.load().timeout_s);
         let stop = self.server.stop.clone();
-        let room = self.buffer.capacity() - self.buffer.len();
-        if self.buffer.is_empty() && self.buffer.capacity() > READ_CHUNK_BYTES {
-            // Memory of a large request is not kept while the client is idle.
-            self.buffer = BytesMut::new();
-        } else if !self.buffer.is_empty() && self.buffer.len() < room / 8 {
-            // Nor a whole chunk for the beginning of a request that may never end.
-            self.buffer = BytesMut::from(&self.buffer[..]);
-        }
+        self.read.release_room(&mut self.buffer);
         let monitor = async {
             match &mut self.monitor {
                 Some(feed) => feed.recv().await,

@@ -1,12 +1,13 @@
 //! Accepts clients: the limit of clients, protected mode, socket options.
 
-use crate::limits::DESCRIPTORS_RESERVED;
+use crate::limits::{ACCEPTS_PER_TURN, DESCRIPTORS_RESERVED};
 use crate::net::connection;
 use crate::net::handshake::{Handshakes, Pending, shake_hands};
 use crate::net::threads::ConnectionThreads;
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::stream::{self, Encrypted};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -34,6 +35,9 @@ pub(crate) async fn bind(address: &str, backlog: u32) -> io::Result<TcpListener>
 /// Descriptors that are asked for where the system sets no bound.
 const DESCRIPTORS_MAX: u64 = 1 << 20;
 
+/// Descriptors that room is made for before there are clients.
+const DESCRIPTORS_PREPARED_MAX: u64 = 1 << 16;
+
 /// Asks the system for all descriptors that it gives, and returns how many clients may have, beside
 /// those of files and peers: without any left, files could not be opened either.
 pub(crate) fn clients_with_descriptors(wanted: u64) -> u64 {
@@ -49,7 +53,18 @@ pub(crate) fn clients_with_descriptors(wanted: u64) -> u64 {
     if clients_max < wanted {
         tracing::warn!(clients_max, descriptors = given, "fewer clients than 'maxclients'");
     }
+    make_room_for_descriptors(wanted.min(clients_max) + DESCRIPTORS_RESERVED);
     clients_max
+}
+
+/// Lets the system grow the process's table of descriptors now rather than when clients come: each
+/// time it doubles, a process with several threads waits for tens of milliseconds, all clients with it.
+fn make_room_for_descriptors(count: u64) {
+    let highest = count.min(DESCRIPTORS_PREPARED_MAX) as i32 - 1;
+    // Opened and closed again: the table stays as large. Without it clients connect all the same.
+    if let Err(error) = fcntl_dupfd_cloexec(std::io::stderr(), highest) {
+        tracing::debug!(%error, "no room made for descriptors");
+    }
 }
 
 /// Accepts clients without TLS until the node stops.
@@ -76,13 +91,21 @@ async fn accept_all(
     threads: &ConnectionThreads,
     handshakes: Option<Arc<Handshakes>>,
 ) {
+    let mut in_turn = 0;
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, remote)) => accept(&server, threads, stream, remote, handshakes.as_ref()),
+            Ok((stream, remote)) => {
+                accept(&server, threads, stream, remote, handshakes.as_ref());
+                in_turn += 1;
+                if in_turn == ACCEPTS_PER_TURN {
+                    in_turn = 0;
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(error) => {
                 // Out of descriptors, most likely: give connections time to end.
                 tracing::warn!(%error, "a client could not be accepted");
@@ -174,3 +197,17 @@ the following solutions: 1) Just disable protected mode sending the command 'CON
 protected-mode no' from the loopback interface by connecting from the same host the server is \
 running, however MAKE SURE it is not publicly accessible from internet if you do so. 2) Set a \
 password with 'CONFIG SET requirepass', and use it in your clients.\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_descriptors_has_room_before_clients_come() {
+        let clients = clients_with_descriptors(10_000).min(10_000);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        let room: u64 = line.trim().parse().unwrap();
+        assert!(room >= clients, "{room} places for {clients} clients");
+    }
+}
