@@ -54,6 +54,11 @@ pub fn encode_request<A: AsRef<[u8]>>(args: &[A], out: &mut BytesMut) {
     }
 }
 
+/// Appends what comes before a bulk string of `length` bytes; CR and LF follow the string.
+pub fn encode_bulk_head(length: usize, out: &mut BytesMut) {
+    write_header(b'$', length, out);
+}
+
 fn write_line(marker: u8, text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + 3);
     out.extend_from_slice(&[marker]);

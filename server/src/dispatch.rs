@@ -9,6 +9,7 @@ mod checks;
 pub(crate) mod outgoing;
 mod route;
 mod transaction;
+mod turns;
 
 use crate::clients::Client;
 use crate::commands::context::{NodeContext, SessionContext};

@@ -60,6 +60,12 @@ pub const RUN_VALUES_MAX: usize = 16;
 /// Bytes of replies after which a pipeline's answers are written, though more requests wait.
 pub const REPLY_BATCH_BYTES: usize = 1 << 20;
 
+/// Bytes of a value from which on its reply is written from where it is, not copied first.
+pub const LONG_VALUE_BYTES: usize = 32 << 10;
+
+/// Bytes of replies that one connection writes before others have a turn.
+pub const WRITE_TURN_BYTES: usize = 256 << 10;
+
 /// How long replies that are ready may wait for the rest of their pipeline before it waits again.
 pub const REPLY_DELAY_MAX: Duration = Duration::from_millis(20);
 
@@ -76,7 +82,7 @@ pub const READ_ROOMS_SPARE_MAX: usize = 64;
 pub const ACCEPTS_PER_TURN: usize = 16;
 
 /// Bytes that a client sends at once, beyond which the others have a turn before they are executed.
-pub const TURN_BYTES: usize = READ_CHUNK_BYTES / 2;
+pub const TURN_BYTES: usize = READ_CHUNK_BYTES / 4;
 
 /// Requests of one connection that are executed before its replies are written.
 pub const PIPELINE_BATCH_REQUESTS: usize = 10_000;

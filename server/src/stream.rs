@@ -6,10 +6,12 @@
 mod room;
 
 use crate::limits::{READ_CHUNK_BYTES, TLS_GOODBYE_WAIT};
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::FutureExt;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,6 +25,9 @@ use tokio_rustls::server::TlsStream;
 /// Room for what an idle TLS client sends first, in bytes: whether there is something to read shows
 /// only when it is read.
 const FIRST_READ_BYTES: usize = 512;
+
+/// Parts of replies that are written by one call.
+const PARTS_AT_ONCE: usize = 8;
 
 /// A connection whose handshake is done.
 pub(crate) type Encrypted = TlsStream<SharedTcp>;
@@ -123,6 +128,33 @@ impl Writer {
         }
     }
 
+    /// Takes up to about `bytes_max` bytes off the front of `parts`, and writes them as [`Self::write`].
+    pub(crate) async fn write_parts(
+        &mut self,
+        parts: &mut VecDeque<Bytes>,
+        bytes_max: usize,
+    ) -> io::Result<()> {
+        let mut left = bytes_max;
+        take(parts, 0);
+        while left > 0 && !parts.is_empty() {
+            let slices = piece(parts, left);
+            let written = match self {
+                Writer::Plain(write) => write.write_vectored(&slices).await?,
+                Writer::Tls(write) => write.write_vectored(&slices).await?,
+            };
+            drop(slices);
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            take(parts, written);
+            left = left.saturating_sub(written);
+        }
+        match self {
+            Writer::Plain(_) => Ok(()),
+            Writer::Tls(write) => write.flush().await,
+        }
+    }
+
     /// Says goodbye where the protocol has it: without it, a TLS client takes what it got for
     /// cut off.
     pub(crate) async fn finish(&mut self) {
@@ -130,6 +162,29 @@ impl Writer {
             // A client that does not listen any more misses nothing.
             drop(tokio::time::timeout(TLS_GOODBYE_WAIT, write.shutdown()).await);
         }
+    }
+}
+
+/// The beginning of `parts`, `bytes_max` bytes at most.
+fn piece(parts: &VecDeque<Bytes>, bytes_max: usize) -> SmallVec<[IoSlice<'_>; PARTS_AT_ONCE]> {
+    let mut left = bytes_max;
+    let slices = parts.iter().take(PARTS_AT_ONCE).map(|part| {
+        let slice = &part[..part.len().min(left)];
+        left -= slice.len();
+        IoSlice::new(slice)
+    });
+    slices.filter(|slice| !slice.is_empty()).collect()
+}
+
+/// Removes the first `bytes` of `parts`, and with them parts that are empty.
+fn take(parts: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while let Some(first) = parts.front_mut() {
+        if bytes < first.len() {
+            first.advance(bytes);
+            return;
+        }
+        bytes -= first.len();
+        parts.pop_front();
     }
 }
 
@@ -207,5 +262,28 @@ mod tests {
         assert_eq!(&buffer[..], b"PING\r\n");
         drop(client);
         assert_eq!(read.read(&mut buffer).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn parts_arrive_whole_and_in_order_however_they_are_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_read, mut write) = plain(listener.accept().await.unwrap().0);
+        let lengths = [0, 3, 0, 100_000, 2, 1, 70_000, 0];
+        let part = |(number, length): (usize, usize)| Bytes::from(vec![number as u8; length]);
+        let mut parts: VecDeque<Bytes> = lengths.into_iter().enumerate().map(part).collect();
+        let expected = parts.iter().flatten().copied().collect::<Vec<u8>>();
+        let written = tokio::spawn(async move {
+            let mut pieces = 0;
+            while !parts.is_empty() {
+                write.write_parts(&mut parts, 16_384).await.unwrap();
+                pieces += 1;
+            }
+            pieces
+        });
+        let mut received = vec![0; expected.len()];
+        client.read_exact(&mut received).await.unwrap();
+        assert!(received == expected);
+        assert_eq!(written.await.unwrap(), expected.len().div_ceil(16_384));
     }
 }

@@ -152,7 +152,7 @@ impl Connection {
                     self.server.metrics.net_input_bytes.add(bytes as u64);
                     if bytes >= TURN_BYTES {
                         // More is there already, perhaps without end: the others have a turn first.
-                        tokio::task::yield_now().await;
+                        self.outgoing.turn().await;
                     }
                 }
                 Event::Line(line) => {

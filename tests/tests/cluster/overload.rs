@@ -123,3 +123,33 @@ fn an_endless_pipeline_takes_turns_with_the_others() {
     sender.join().unwrap();
     reader.join().unwrap();
 }
+
+/// Long values are written from where they are, in pieces, beside replies that are gathered.
+#[test]
+fn long_and_short_replies_of_a_pipeline_keep_their_order() {
+    let cluster = Cluster::start(1, &["storage-engine=memory"]);
+    let node = &cluster.nodes[0];
+    let values: Vec<String> = [40_000, 1, 1 << 20, 32 << 10, (32 << 10) - 1]
+        .iter()
+        .enumerate()
+        .map(|(number, length)| format!("{number}").repeat(*length))
+        .collect();
+    let mut client = node.client();
+    for (number, value) in values.iter().enumerate() {
+        let set = client.call(&["SET", &format!("k{number}"), value]);
+        assert_eq!(text(&set.unwrap()), "OK");
+    }
+    let order = [1, 0, 2, 3, 1, 1, 4, 2, 2, 1, 0];
+    let get = |number: &usize| vec!["GET".to_owned(), format!("k{number}")];
+    let requests: Vec<Vec<String>> = order.iter().map(get).collect();
+    let mut clients: Vec<Client> = (0..8).map(|_| node.client()).collect();
+    for client in &mut clients {
+        client.send(&requests).expect("requests are short");
+    }
+    for client in &mut clients {
+        for number in order {
+            let reply = client.receive().expect("every request is answered");
+            assert!(text(&reply) == values[number], "a value came back otherwise");
+        }
+    }
+}

@@ -71,7 +71,12 @@ fn getrange(ctx: &ReadContext<'_>, args: &Request) -> Outcome {
         return Ok(Reply::Bulk(Bytes::new()));
     };
     let range = positions(start, end, record.payload.len());
-    Ok(Reply::Bulk(record.payload.slice(range)))
+    let part = &record.payload[range.clone()];
+    Ok(Reply::Bulk(match part.len() < record.payload.len() / 2 {
+        // A reply that waits must not keep a string alive that is much longer.
+        true => Bytes::copy_from_slice(part),
+        false => record.payload.slice(range),
+    }))
 }
 
 /// The positions from `start` to `end`, negative ones counted from the end, of `length`.
