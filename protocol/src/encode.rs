@@ -59,6 +59,11 @@ pub fn encode_bulk_head(length: usize, out: &mut BytesMut) {
     write_header(b'$', length, out);
 }
 
+/// Appends what comes before the `length` items of an array.
+pub fn encode_array_head(length: usize, out: &mut BytesMut) {
+    write_header(b'*', length, out);
+}
+
 fn write_line(marker: u8, text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + 3);
     out.extend_from_slice(&[marker]);

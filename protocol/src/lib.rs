@@ -23,7 +23,7 @@ mod number;
 mod reference_server;
 
 pub use codec::{DecodeError, RespClientCodec};
-pub use encode::{RespVersion, encode, encode_bulk_head, encode_request};
+pub use encode::{RespVersion, encode, encode_array_head, encode_bulk_head, encode_request};
 pub use error::ProtocolError;
 pub use limits::ScanLimits;
 pub use reply::Reply;

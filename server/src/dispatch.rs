@@ -7,6 +7,7 @@
 
 mod checks;
 pub(crate) mod outgoing;
+mod replies;
 mod route;
 mod transaction;
 mod turns;
@@ -207,8 +208,12 @@ fn record(server: &Server, session: &Session, checked: &Checked, reply: &Reply, 
 
 /// As [`record`], for a command that took `nanos`.
 fn record_took(server: &Server, session: &Session, checked: &Checked, reply: &Reply, nanos: u64) {
+    record_outcome(server, session, checked, reply.is_error(), nanos);
+}
+
+fn record_outcome(server: &Server, session: &Session, checked: &Checked, failed: bool, nanos: u64) {
     let values = server.settings.load();
-    let outcome = match reply.is_error() {
+    let outcome = match failed {
         true => CommandOutcome::Failed,
         false => CommandOutcome::Ok,
     };

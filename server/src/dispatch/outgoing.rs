@@ -8,29 +8,62 @@
 //! with those of others.
 
 use crate::config::OutputLimit;
+use crate::dispatch::replies::{Replies, values_in};
 use crate::dispatch::turns::Turns;
-use crate::limits::{LONG_VALUE_BYTES, REPLY_BATCH_BYTES, REPLY_DELAY_MAX, WRITE_TURN_BYTES};
+use crate::limits::{
+    LONG_VALUE_BYTES, READ_INLINE_ARGS_MAX, REPLY_BATCH_BYTES, REPLY_DELAY_MAX, WRITE_TURN_BYTES,
+};
 use crate::server::Server;
 use crate::session::{ReplyMode, Session};
 use crate::stream::Writer;
-use bytes::{Bytes, BytesMut};
-use protocol::{Reply, RespVersion, encode, encode_bulk_head};
-use std::collections::VecDeque;
+use bytes::BytesMut;
+use protocol::{Reply, RespVersion};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+/// Encodes a long reply beside the connections' threads: a hundred thousand values take milliseconds.
+pub(crate) struct Encoder {
+    version: RespVersion,
+    /// Bytes of values beyond which nothing is encoded.
+    bytes_max: u64,
+}
+
+/// A reply, encoded or not.
+pub(crate) enum Made {
+    Encoded(Replies),
+    /// It is short, or an error, or not wanted, or beyond the limit.
+    Reply(Reply),
+}
+
+impl Encoder {
+    /// Encodes a reply that is worth it.
+    pub(crate) fn make(&self, reply: Reply) -> Made {
+        let values_bytes = values_in(&reply);
+        let worth = matches!(&reply, Reply::Array(items) if items.len() > READ_INLINE_ARGS_MAX)
+            || values_bytes >= LONG_VALUE_BYTES as u64;
+        if !worth || values_bytes > self.bytes_max || self.bytes_max == 0 {
+            return Made::Reply(reply);
+        }
+        let mut replies = Replies::default();
+        replies.add(&reply, values_bytes, self.version);
+        Made::Encoded(replies)
+    }
+}
+
+impl Made {
+    /// Whether it is an error reply.
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self, Made::Reply(reply) if reply.is_error())
+    }
+}
+
 /// The writing half of a connection.
 pub(crate) struct Outgoing {
     server: Arc<Server>,
     write: Writer,
-    /// Replies that come before those in `buffer`: long values, and what is around them.
-    long: VecDeque<Bytes>,
-    /// Their bytes.
-    long_bytes: usize,
-    /// Encoded replies that are not written yet.
-    pub(crate) buffer: BytesMut,
+    replies: Replies,
     turns: Turns,
     /// When the replies of this pipeline last began to gather, on the monotonic clock.
     gathering_since_ns: u64,
@@ -43,18 +76,11 @@ impl Outgoing {
         Outgoing {
             server,
             write,
-            long: VecDeque::new(),
-            long_bytes: 0,
-            buffer: BytesMut::new(),
+            replies: Replies::default(),
             turns: Turns::of_this_thread(),
             gathering_since_ns: 0,
             overflown: false,
         }
-    }
-
-    /// Bytes that are not written yet.
-    fn waiting(&self) -> usize {
-        self.long_bytes + self.buffer.len()
     }
 
     /// Waits for the connection's turn with something that takes long.
@@ -67,38 +93,52 @@ impl Outgoing {
         if let Reply::Error(text) = reply {
             self.server.metrics.record_error(text);
         }
-        let hard_bytes = self.server.settings.load().client_output_limits.normal.hard_bytes;
-        let bytes = self.waiting() as u64 + values_bytes(reply);
-        if hard_bytes > 0 && bytes > hard_bytes {
+        let values_bytes = values_in(reply);
+        if self.replies.len() as u64 + values_bytes > self.bytes_max() {
             // Not encoded: it would be in memory twice. The next flush closes the connection.
             self.overflown = true;
             session.closing = true;
             return;
         }
         match session.reply_mode {
-            ReplyMode::On => self.encode(reply, session.version),
+            ReplyMode::On => self.replies.add(reply, values_bytes, session.version),
             ReplyMode::Off => {}
             ReplyMode::SkipNext => session.reply_mode = ReplyMode::SkipThis,
             ReplyMode::SkipThis => session.reply_mode = ReplyMode::On,
         }
     }
 
-    fn encode(&mut self, reply: &Reply, version: RespVersion) {
-        match reply {
-            Reply::Bulk(value) if value.len() >= LONG_VALUE_BYTES => {
-                encode_bulk_head(value.len(), &mut self.buffer);
-                let before = self.buffer.split().freeze();
-                self.long_bytes += before.len() + value.len();
-                self.long.extend([before, value.clone()]);
-                self.buffer.extend_from_slice(b"\r\n");
-            }
-            _ => encode(reply, version, &mut self.buffer),
+    /// Bytes that may wait to be written.
+    fn bytes_max(&self) -> u64 {
+        match self.server.settings.load().client_output_limits.normal.hard_bytes {
+            0 => u64::MAX,
+            bytes => bytes,
         }
+    }
+
+    /// What encodes the next reply on another thread, if it is long.
+    pub(crate) fn encoder(&self, session: &Session) -> Encoder {
+        let wanted = session.reply_mode == ReplyMode::On;
+        let room_bytes = self.bytes_max().saturating_sub(self.replies.len() as u64);
+        Encoder { version: session.version, bytes_max: if wanted { room_bytes } else { 0 } }
+    }
+
+    /// Adds a reply that an [`Encoder`] made since.
+    pub(crate) fn add_made(&mut self, session: &mut Session, made: Made) {
+        match made {
+            Made::Encoded(replies) => self.replies.append(replies),
+            Made::Reply(reply) => self.add(session, &reply),
+        }
+    }
+
+    /// Adds what is no reply to a request: a line of MONITOR, or why the connection ends.
+    pub(crate) fn add_bytes(&mut self, add: impl FnOnce(&mut BytesMut)) {
+        add(&mut self.replies.buffer);
     }
 
     /// Whether a batch is full.
     pub(crate) fn is_full(&self) -> bool {
-        self.waiting() >= REPLY_BATCH_BYTES
+        self.replies.len() >= REPLY_BATCH_BYTES
     }
 
     /// Writes when a batch is full.
@@ -109,7 +149,7 @@ impl Outgoing {
     /// Writes when there are replies that have been ready for [`REPLY_DELAY_MAX`]; called before
     /// each wait of a pipeline.
     pub(crate) async fn flush_if_late(&mut self, session: &Session, now_ns: u64) -> io::Result<()> {
-        if self.waiting() == 0 {
+        if self.replies.len() == 0 {
             self.gathering_since_ns = now_ns;
             return Ok(());
         }
@@ -127,10 +167,10 @@ impl Outgoing {
             self.server.metrics.output_limit_disconnections.increment();
             return Err(too_much());
         }
-        if self.waiting() == 0 {
+        if self.replies.len() == 0 {
             return Ok(());
         }
-        let bytes = self.waiting() as u64;
+        let bytes = self.replies.len() as u64;
         let limit = self.server.settings.load().client_output_limits.normal;
         session.client.output_bytes.store(bytes, Relaxed);
         let written = match self.check(bytes, limit) {
@@ -150,23 +190,24 @@ impl Outgoing {
         session.client.output_bytes.store(0, Relaxed);
         session.client.total_output_bytes.fetch_add(bytes, Relaxed);
         self.server.metrics.net_output_bytes.add(bytes);
-        match self.buffer.capacity() > 2 * REPLY_BATCH_BYTES {
-            true => self.buffer = BytesMut::new(),
-            false => self.buffer.clear(),
+        let buffer = &mut self.replies.buffer;
+        match buffer.capacity() > WRITE_TURN_BYTES {
+            true => *buffer = BytesMut::new(),
+            false => buffer.clear(),
         }
         Ok(())
     }
 
     /// Writes what waits; the buffer may be left as it is.
     async fn write(&mut self) -> io::Result<()> {
-        if self.long.is_empty() && self.buffer.len() <= WRITE_TURN_BYTES {
-            return self.write.write(&self.buffer).await;
+        match self.replies.as_slice() {
+            Some(bytes) if bytes.len() <= WRITE_TURN_BYTES => return self.write.write(bytes).await,
+            _ => {}
         }
-        self.long.push_back(self.buffer.split().freeze());
-        self.long_bytes = 0;
-        while !self.long.is_empty() {
+        let mut parts = self.replies.take();
+        while !parts.is_empty() {
             self.turns.wait().await;
-            self.write.write_parts(&mut self.long, WRITE_TURN_BYTES).await?;
+            self.write.write_parts(&mut parts, WRITE_TURN_BYTES).await?;
         }
         Ok(())
     }
@@ -183,27 +224,6 @@ impl Outgoing {
         }
         let soft = limit.soft_bytes > 0 && bytes > limit.soft_bytes;
         Ok(soft.then(|| Duration::from_secs(limit.soft_seconds)))
-    }
-}
-
-/// Bytes of the values in a reply: what makes a reply long.
-fn values_bytes(reply: &Reply) -> u64 {
-    match reply {
-        Reply::Bulk(value) | Reply::Verbatim(_, value) => value.len() as u64,
-        Reply::Array(replies) | Reply::Set(replies) | Reply::Push(replies) => {
-            replies.iter().map(values_bytes).sum()
-        }
-        Reply::Map(pairs) => {
-            pairs.iter().map(|(key, value)| values_bytes(key) + values_bytes(value)).sum()
-        }
-        Reply::Simple(_)
-        | Reply::Error(_)
-        | Reply::Integer(_)
-        | Reply::Null
-        | Reply::NullArray
-        | Reply::Double(_)
-        | Reply::Boolean(_)
-        | Reply::BigNumber(_) => 0,
     }
 }
 

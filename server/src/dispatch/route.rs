@@ -5,7 +5,7 @@ use crate::commands::error::{Failure, Outcome};
 use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::config::{FollowerReads, FollowerWrites};
 use crate::dispatch::outgoing::Outgoing;
-use crate::dispatch::{Checked, record, record_took};
+use crate::dispatch::{Checked, record, record_outcome, record_took};
 use crate::limits::{ENCODE_INLINE_BYTES_MAX, READ_INDEX_ANSWER_WAIT};
 use crate::raft::NodeAddress;
 use crate::raft::error::ReplicationError;
@@ -226,13 +226,15 @@ pub(super) async fn scans(
     let view = Arc::new(view);
     for checked in requests {
         let (server_, view, database) = (server.clone(), view.clone(), session.database);
-        let (reply, checked) = crate::tasks::blocking(move || {
+        let encoder = outgoing.encoder(session);
+        let (made, checked) = crate::tasks::blocking(move || {
             let reply = read(&server_, &view, database, &checked);
-            (reply, checked)
+            (encoder.make(reply), checked)
         })
         .await;
-        record(server, session, &checked, &reply, started_ns);
-        outgoing.add(session, &reply);
+        let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
+        record_outcome(server, session, &checked, made.is_error(), nanos);
+        outgoing.add_made(session, made);
         outgoing.flush_if_full(session).await?;
     }
     Ok(())

@@ -140,7 +140,7 @@ impl Connection {
                 }
             }
             if let Some(error) = broken {
-                error.encode(&mut self.outgoing.buffer);
+                self.outgoing.add_bytes(|buffer| error.encode(buffer));
                 self.server.metrics.record_error("ERR");
                 return self.outgoing.flush(&self.session).await;
             }
@@ -156,7 +156,7 @@ impl Connection {
                     }
                 }
                 Event::Line(line) => {
-                    self.outgoing.buffer.extend_from_slice(&line);
+                    self.outgoing.add_bytes(|buffer| buffer.extend_from_slice(&line));
                     self.outgoing.flush(&self.session).await?;
                 }
             }

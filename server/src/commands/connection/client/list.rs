@@ -82,8 +82,15 @@ fn selected(ctx: &SessionContext<'_>, args: &Request) -> Result<Vec<Arc<Client>>
     }
 }
 
+/// About the bytes of a client's line.
+const LINE_BYTES: usize = 320;
+
 fn describe(ctx: &SessionContext<'_>, clients: &[Arc<Client>]) -> Reply {
     let now_ms = ctx.node.clock().unix_ms();
-    let lines: String = clients.iter().map(|client| client.describe(now_ms) + "\n").collect();
+    let mut lines = String::with_capacity(clients.len() * LINE_BYTES);
+    for client in clients {
+        lines += &client.describe(now_ms);
+        lines.push('\n');
+    }
     Reply::Verbatim(*b"txt", lines.into())
 }
