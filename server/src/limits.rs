@@ -119,9 +119,15 @@ pub const SUBMISSION_BYTES_MAX: usize = 768 << 20;
 /// it; it goes as soon as a turn brings nothing new.
 pub const GATHER_TURNS_MAX: usize = 4;
 
-/// Entries up to this size, in bytes, are applied on the thread that learns of their commit; larger
-/// ones beside it.
-pub const APPLY_INLINE_BYTES_MAX: usize = 64 << 10;
+/// Entries up to this size, in bytes, may be applied on the thread that learns of their commit; larger
+/// ones, and those expected to take longer than [`APPLY_INLINE_MAX`], beside it.
+pub const APPLY_INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// Time that an entry may be expected to take on the thread that serves connections.
+pub const APPLY_INLINE_MAX: Duration = Duration::from_millis(5);
+
+/// Entries of this size at least, in bytes, say how long others will take.
+pub const PACE_BYTES_MIN: usize = 16 << 10;
 
 /// Writes up to this size, in bytes, are put together on the thread that has them; larger ones
 /// beside it.

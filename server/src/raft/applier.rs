@@ -5,7 +5,9 @@
 //! Raft's log index plus one (Raft's library counts from 0, and 0 means "nothing" in the store).
 //! A snapshot is a consistent view that is streamed while writes go on.
 
-use crate::limits::{APPLY_INLINE_BYTES_MAX, SNAPSHOT_CHUNK_BYTES};
+use crate::limits::{
+    APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, PACE_BYTES_MIN, SNAPSHOT_CHUNK_BYTES,
+};
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
@@ -26,6 +28,7 @@ use storage::mutants::{self, Mutant};
 use storage::snapshot::{SnapshotSink, SnapshotSource};
 use storage::txn::{Engine, ReadTxn};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Duration, Instant};
 
 /// The index a log id has in the store: counted from 1.
 pub(crate) fn store_index(log_id: &LogId) -> u64 {
@@ -260,10 +263,42 @@ impl SnapshotData {
 
 /// openraft's state machine.
 pub(crate) struct Applier {
-    pub(crate) machine: Arc<Machine>,
+    machine: Arc<Machine>,
+    pace: Pace,
+}
+
+/// How long an entry takes, by what those before took: a SET of a key in memory needs a microsecond,
+/// of one in tables ten, of one that is read from the disk a hundred.
+struct Pace {
+    ns_per_byte: f64,
+}
+
+impl Pace {
+    /// Where nothing is known yet, short entries only are expected to be fast.
+    fn unknown() -> Self {
+        Pace { ns_per_byte: APPLY_INLINE_MAX.as_nanos() as f64 / PACE_BYTES_MIN as f64 }
+    }
+
+    /// Whether an entry of so many bytes should be short enough for the thread that others wait for.
+    fn is_short(&self, bytes: usize) -> bool {
+        let expected_ns = bytes as f64 * self.ns_per_byte;
+        bytes <= APPLY_INLINE_BYTES_MAX && expected_ns <= APPLY_INLINE_MAX.as_nanos() as f64
+    }
+
+    /// Learns from an entry; from very short ones there is nothing to learn.
+    fn learn(&mut self, bytes: usize, took: Duration) {
+        if bytes >= PACE_BYTES_MIN {
+            let seen = took.as_nanos() as f64 / bytes as f64;
+            self.ns_per_byte += (seen - self.ns_per_byte) / 4.0;
+        }
+    }
 }
 
 impl Applier {
+    pub(crate) fn new(machine: Arc<Machine>) -> Self {
+        Applier { machine, pace: Pace::unknown() }
+    }
+
     /// Waits while the store has no room, so that memory stays bounded.
     async fn wait_for_room(&self) -> io::Result<()> {
         if self.machine.engine.has_room() {
@@ -276,7 +311,7 @@ impl Applier {
     }
 
     /// Applies an entry, on this thread when it is short.
-    async fn apply_one(&self, entry: Entry, keep_replies: bool) -> io::Result<Applied> {
+    async fn apply_one(&mut self, entry: Entry, keep_replies: bool) -> io::Result<Applied> {
         let bytes = match &entry.payload {
             EntryPayload::Normal(proposal) => proposal.0.len(),
             EntryPayload::Blank | EntryPayload::Membership(_) => 0,
@@ -285,12 +320,16 @@ impl Applier {
             EntryPayload::Normal(proposal) => crate::state_machine::Entry::has_multi(&proposal.0),
             EntryPayload::Blank | EntryPayload::Membership(_) => false,
         };
-        if bytes <= APPLY_INLINE_BYTES_MAX && !may_walk {
-            return self.machine.apply_entry(&entry, keep_replies).map_err(io::Error::other);
-        }
-        let machine = self.machine.clone();
-        let apply = move || machine.apply_entry(&entry, keep_replies);
-        work(&*self.machine.workers, apply).await.map_err(io::Error::other)
+        let begun = Instant::now();
+        let applied = if self.pace.is_short(bytes) && !may_walk {
+            self.machine.apply_entry(&entry, keep_replies)
+        } else {
+            let machine = self.machine.clone();
+            let apply = move || machine.apply_entry(&entry, keep_replies);
+            work(&*self.machine.workers, apply).await
+        };
+        self.pace.learn(bytes, begun.elapsed());
+        applied.map_err(io::Error::other)
     }
 }
 

@@ -117,7 +117,7 @@ impl Node {
             peers: peers.clone(),
             workers: machine.workers.clone(),
         };
-        let applier = Applier { machine: machine.clone() };
+        let applier = Applier::new(machine.clone());
         let config = Arc::new(raft_config(&settings).validate().map_err(io::Error::other)?);
         let store = LogStore::new(log.clone());
         let raft = Raft::new(identity.node_id(), config, network, store, applier)

@@ -24,7 +24,7 @@ fn open(dir: &std::path::Path) -> (LogStore, Applier) {
     let log = RaftLog::open(options).unwrap();
     let engine = DiskEngine::open(DiskOptions::new(dir.join("state"))).unwrap();
     let machine = Machine::open(Arc::new(engine), Arc::new(crate::tasks::Threads), 0).unwrap();
-    (LogStore::new(log.shard(0)), Applier { machine })
+    (LogStore::new(log.shard(0)), Applier::new(machine))
 }
 
 #[test]
@@ -32,4 +32,20 @@ fn openrafts_storage_suite_passes() {
     // The suite makes a runtime of its own for each case.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(Suite::test_all(Stores)).unwrap();
+}
+
+#[test]
+fn entries_are_expected_to_take_what_those_before_took() {
+    let mut pace = Pace::unknown();
+    let short = |pace: &Pace| [1000, 16 << 10, 64 << 10, 1 << 20].map(|bytes| pace.is_short(bytes));
+    assert_eq!(short(&pace), [true, true, false, false]);
+    // A microsecond for each 140 bytes.
+    (0..20).for_each(|_| pace.learn(140_000, Duration::from_millis(1)));
+    assert_eq!((short(&pace), pace.is_short((1 << 20) + 1)), ([true, true, true, false], false));
+    (0..20).for_each(|_| pace.learn(140_000, Duration::from_micros(500)));
+    assert!(pace.is_short(1 << 20));
+    // Reads from a cold disk, and what is learned from a short entry: nothing.
+    (0..20).for_each(|_| pace.learn(140_000, Duration::from_millis(100)));
+    pace.learn(10, Duration::ZERO);
+    assert_eq!(short(&pace), [true, false, false, false]);
 }
