@@ -66,14 +66,14 @@ const fn three(name: &'static str, attack: Attack, growth_max_mb: u64) -> Scenar
 /// is the growth of its overlays, log cache and block cache under the load: up to 450 MB.
 const SCENARIOS: &[Scenario] = &[
     one("idle-1000", attack::idle_crowd, 450 + 64),
-    one("idle-10000", attack::ten_thousand, 450 + 640),
+    one("idle-10000", attack::ten_thousand, 450 + 128),
     one("connect-flood", attack::connect_and_close, 450 + 64),
     Scenario {
         with_password: true,
         // A stranger has ten arguments of 16 KB at most.
         ..one("strangers", attack::strangers, 450 + 1_000 / 4)
     },
-    one("half-requests", attack::half_requests, 450 + 320),
+    one("half-requests", attack::half_requests, 450 + 64),
     one("deaf-readers", attack::deaf_readers, 450 + 400),
     one("endless-pipelines", attack::endless_pipelines, 450 + 64),
     one("long-blocks", attack::long_blocks, 450 + 64),
