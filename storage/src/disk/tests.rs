@@ -2,6 +2,7 @@
 
 mod contract;
 mod crash;
+mod install;
 mod model;
 mod reclaim;
 mod rot;

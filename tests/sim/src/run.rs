@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Simulated time between two looks at the invariants.
+/// Simulated time between two looks at the invariants, while nothing happens: they are looked at after
+/// every moment at which something did.
 const STEP: Duration = Duration::from_millis(20);
 /// Clients of a run.
 const CLIENTS: usize = 4;
@@ -133,7 +134,8 @@ async fn watch(
     invariants: &mut [Box<dyn Invariant>],
 ) -> String {
     loop {
-        sleep(STEP).await;
+        // Either way it is time to look.
+        drop(timeout(STEP, cluster.trace.noted()).await);
         if let Err(violation) = look(cluster, clients, invariants) {
             return violation;
         }

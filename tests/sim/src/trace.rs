@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::{Arc, Once};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -39,6 +40,7 @@ pub fn panics() -> u64 {
 pub struct Trace {
     begun: Instant,
     state: Arc<Mutex<State>>,
+    noted: Arc<Notify>,
     prints: bool,
 }
 
@@ -53,7 +55,8 @@ impl Trace {
     pub fn begin() -> Trace {
         count_panics();
         let prints = std::env::var_os("KVORUM_SIM_TRACE").is_some();
-        Trace { begun: Instant::now(), state: Arc::default(), prints }
+        let (state, noted) = (Arc::default(), Arc::default());
+        Trace { begun: Instant::now(), state, noted, prints }
     }
 
     /// Notes an event of this kind, and counts it.
@@ -65,6 +68,13 @@ impl Trace {
         let mut state = self.state.lock();
         state.hash = xxh3_64_with_seed(line.as_bytes(), state.hash);
         *state.counts.entry(kind).or_default() += 1;
+        drop(state);
+        self.noted.notify_one();
+    }
+
+    /// Waits for an event, unless there was one since the last wait.
+    pub async fn noted(&self) {
+        self.noted.notified().await;
     }
 
     /// Microseconds since the beginning.
