@@ -133,6 +133,11 @@ pub fn meta(shard: u16, name: &str) -> StorageKey {
     out
 }
 
+/// The name of a row of a shard's own bookkeeping; None for data.
+pub(crate) fn meta_name(key: &[u8]) -> Option<&[u8]> {
+    (*key.get(2)? == SPACE_META).then(|| &key[3..])
+}
+
 /// Start of a shard's data, and the end of it: all spaces but the bookkeeping.
 pub(crate) fn data_rows(shard: u16) -> (StorageKey, StorageKey) {
     (space(shard, SPACE_RECORD, 0), space(shard, u8::MAX, 0))
@@ -295,5 +300,9 @@ mod tests {
         assert_eq!(due.escape_ascii().to_string(), expected.escape_ascii().to_string());
         assert_eq!((data_keyspace(&due), shard_of(&due)), (Some(KeyspaceId(2)), Some(1)));
         assert_eq!(data_keyspace(&meta(1, "applied")), None);
+        assert_eq!(
+            (meta_name(&meta(1, "applied")), meta_name(&due)),
+            (Some(&b"applied"[..]), None)
+        );
     }
 }

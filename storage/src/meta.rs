@@ -165,7 +165,7 @@ pub(crate) fn next_keyspace(txn: &dyn ReadTxn, shard: u16) -> Result<KeyspaceId,
 
 /// Whether a change of the row `key` gives a keyspace out: with it goes another one.
 pub(crate) fn drops_a_keyspace(key: &[u8]) -> bool {
-    key::shard_of(key).is_some_and(|shard| *key == *key::meta(shard, NEXT_KEYSPACE))
+    key::meta_name(key) == Some(NEXT_KEYSPACE.as_bytes())
 }
 
 /// The number of keys of a keyspace.
