@@ -54,17 +54,18 @@ pub(super) async fn writes(
 
 /// Encodes a run of writes: beside this thread when they are long.
 async fn encode(server: &Server, database: u8, requests: &[Checked]) -> Bytes {
-    let encode_all = move |requests: &mut dyn Iterator<Item = &Request>| {
-        let mut operations = BytesMut::new();
-        requests.for_each(|request| encode_command(database, request, &mut operations));
-        operations.freeze()
-    };
-    let mut requests = requests.iter().map(|checked| &checked.request);
+    let requests = requests.iter().map(|checked| &checked.request);
     if requests.clone().map(Request::payload_bytes).sum::<usize>() <= ENCODE_INLINE_BYTES_MAX {
-        return encode_all(&mut requests);
+        return encode_all(database, requests);
     }
     let own: Vec<Request> = requests.cloned().collect();
-    work(&*server.node.shared.machine.workers, move || encode_all(&mut own.iter())).await
+    work(&*server.node.shared.machine.workers, move || encode_all(database, own.iter())).await
+}
+
+fn encode_all<'a>(database: u8, requests: impl Iterator<Item = &'a Request>) -> Bytes {
+    let mut operations = BytesMut::new();
+    requests.for_each(|request| encode_command(database, request, &mut operations));
+    operations.freeze()
 }
 
 /// Replicates encoded operations of a session. Users that they change are changed on this node too
