@@ -89,7 +89,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-pub(super) fn encode(current: Current) -> Vec<u8> {
+fn encode(current: Current) -> Vec<u8> {
     let (generation, phase) = match current {
         Current::Creating => (0, "creating"),
         Current::Ready(generation) => (generation, "ready"),

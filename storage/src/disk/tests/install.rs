@@ -18,19 +18,6 @@ fn images() -> u64 {
     set.map_or(150, |count| count.parse().expect("a number"))
 }
 
-/// Reproducible numbers (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
-
 /// A copy of the folder at each step of one installation, in order; a large one has parts.
 fn recorded(images: &Path) -> (Vec<Step>, State, State) {
     let (from_dir, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -84,16 +71,16 @@ fn spoil(path: &Path, random: &mut Random) {
         }
         return;
     }
-    let length = fs::metadata(path).unwrap().len();
+    let length = fs::metadata(path).unwrap().len() as usize;
     let file = || fs::File::options().write(true).open(path).unwrap();
     match random.below(4) {
         0 => fs::remove_file(path).unwrap(),
-        1 => file().set_len(random.below(length + 1)).unwrap(),
+        1 => file().set_len(random.below(length + 1) as u64).unwrap(),
         2 if length > 0 => {
             let from = random.below(length);
             let lost = (random.below(64 << 10) + 1).min(length - from);
             use std::os::unix::fs::FileExt;
-            file().write_all_at(&vec![0; lost as usize], from).unwrap();
+            file().write_all_at(&vec![0; lost], from as u64).unwrap();
         }
         _ => {}
     }
@@ -115,7 +102,7 @@ fn cut(image: &Path, step: Step, random: &mut Random) -> (bool, bool) {
     }
     if step == Step::ImportPrepared && random.below(2) == 0 {
         // The rename was begun, and is durable by chance; its file was synced before.
-        fs::write(image.join("CURRENT.tmp"), current::encode(Current::Ready(2))).unwrap();
+        current::prepare(image, Current::Ready(2)).unwrap();
         current::switch(image).unwrap();
         return (false, true);
     }

@@ -14,19 +14,6 @@ fn damages() -> usize {
     set.map_or(60, |count| count.parse().expect("a number"))
 }
 
-/// Reproducible numbers (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-}
-
 /// Several tables with updates and deletions across them, then closed.
 fn populated(dir: &Path) -> State {
     let engine = open(dir);
