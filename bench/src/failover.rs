@@ -7,6 +7,9 @@
 //! longest time without an acknowledgement around it; at the end every key whose write was
 //! acknowledged must be on every node.
 //!
+//! A transfer after which the same node leads has moved nothing: it counts as a miss, never as an
+//! event, because a gap of nothing would only improve the figures.
+//!
 //! A gap cannot be measured finer than the interval of a writer, which is printed.
 
 mod report;
@@ -17,8 +20,11 @@ use crate::error::Failure;
 use crate::machine::Machine;
 use crate::peers::{Servers, in_thread};
 use crate::stats::Spread;
-use crate::target::{Peer, Running};
+use crate::target::{Leader, Peer, Running};
+use report::{Gaps, Verdict};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +39,10 @@ const OBSERVE: Duration = Duration::from_secs(7);
 const DOWN: Duration = Duration::from_secs(5);
 /// Time behind that before the next event, so that a gap belongs to one event only.
 const REST: Duration = Duration::from_secs(2);
+/// Longest that another node may take to lead after a transfer was asked for.
+const MOVE_MAX: Duration = Duration::from_secs(5);
+/// Pause between two looks at who leads.
+const MOVE_PAUSE: Duration = Duration::from_millis(50);
 
 /// What happens to the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -54,8 +64,6 @@ pub(crate) struct Options {
     pub(crate) writers: usize,
     /// Writes due per second, of all writers.
     pub(crate) rate: f64,
-    /// Longest gap of any client in the median of transfers and of kills that counts as good.
-    pub(crate) bounds: [Duration; 2],
     /// Where it runs.
     pub(crate) servers: Servers,
 }
@@ -79,8 +87,12 @@ pub(crate) struct Failover {
     machine: Machine,
     writers: usize,
     rate: f64,
-    bounds_ms: [f64; 2],
     events: Vec<Event>,
+    /// What was to happen and did not: transfers that moved nothing.
+    misses: Vec<String>,
+    /// The longest gap of a client, over the events of each kind.
+    gaps: Vec<Gaps>,
+    verdicts: Vec<Verdict>,
     acknowledged: u64,
     /// Acknowledged writes that a node did not have at the end: `node key`, the first few.
     missing: Vec<String>,
@@ -90,7 +102,7 @@ pub(crate) struct Failover {
     /// Writes that were given up; nothing is known of them.
     given_up: u64,
     /// Kinds of errors seen, with their counts.
-    errors: std::collections::BTreeMap<String, u64>,
+    errors: BTreeMap<String, u64>,
 }
 
 /// Starts three nodes, moves and kills their leaders under load, and checks what is left.
@@ -113,19 +125,23 @@ pub(crate) async fn run(options: &Options) -> Result<Failover, Failure> {
     let (happened, logs) = futures_util::future::join(events, writing).await;
     let (happened, logs) = (happened?, logs??);
     running.leader().await?;
-    let events = happened.iter().filter_map(|&(kind, at)| Event::of(kind, at, &logs)).collect();
+    let events: Vec<Event> =
+        happened.events.iter().filter_map(|&(kind, at)| Event::of(kind, at, &logs)).collect();
+    let gaps = Gaps::of_each_kind(&events);
     let mut failover = Failover {
         machine: stage.machine,
         writers: options.writers,
         rate: options.rate,
-        bounds_ms: options.bounds.map(|bound| bound.as_secs_f64() * 1e3),
         events,
+        misses: happened.misses,
+        verdicts: Verdict::of_all(&gaps),
+        gaps,
         acknowledged: logs.iter().map(|log| log.acknowledged.len() as u64).sum(),
         missing: Vec::new(),
         missing_count: 0,
         repeated: logs.iter().map(|log| log.repeated).sum(),
         given_up: logs.iter().map(|log| log.given_up).sum(),
-        errors: std::collections::BTreeMap::new(),
+        errors: BTreeMap::new(),
     };
     for log in &logs {
         for (kind, count) in &log.errors {
@@ -140,33 +156,71 @@ pub(crate) async fn run(options: &Options) -> Result<Failover, Failure> {
     Ok(failover)
 }
 
+/// What was done to leaders.
+#[derive(Default)]
+struct Happened {
+    /// What, and when it began.
+    events: Vec<(Kind, Instant)>,
+    /// Transfers that moved nothing.
+    misses: Vec<String>,
+}
+
 /// Lets everything happen and says when it did.
-async fn happen(options: &Options, running: &mut Running) -> Result<Vec<(Kind, Instant)>, Failure> {
-    let mut happened = Vec::new();
+async fn happen(options: &Options, running: &mut Running) -> Result<Happened, Failure> {
+    let mut happened = Happened::default();
     tokio::time::sleep(WARMUP).await;
     for &kind in &options.kinds {
-        for round in 0..options.rounds {
+        for round in 1..=options.rounds {
             let leader = running.leader().await?;
             let at = Instant::now();
-            match kind {
+            let (led_by, miss) = match kind {
                 Kind::Transfer => {
-                    control::ask(&leader.address, None, &[b"RAFT.TRANSFER_LEADER"])
-                        .await
-                        .map_err(|error| Failure::new(format!("transfer: {error}")))?;
+                    let asked = control::ask(&leader.address, None, &[b"RAFT.TRANSFER_LEADER"]);
+                    let asked = asked.await.map(drop);
+                    let led_by = next_leader(running, leader.position).await?.address;
+                    let miss = miss_of_transfer(asked, &leader.address, &led_by);
+                    (led_by, miss)
                 }
                 Kind::Kill => {
                     running.kill(leader.position)?;
                     tokio::time::sleep(DOWN).await;
                     running.restart(leader.position)?;
+                    (running.leader().await?.address, None)
                 }
+            };
+            eprintln!("{kind:?} {round}: {} -> {led_by}", leader.address);
+            match miss {
+                Some(miss) => {
+                    eprintln!("! {kind:?} {round}: {miss}");
+                    happened.misses.push(format!("{kind:?} {round}: {miss}"));
+                }
+                None => happened.events.push((kind, at)),
             }
-            happened.push((kind, at));
-            let led_by = running.leader().await?.address;
-            eprintln!("{kind:?} {}: {} -> {led_by}", round + 1, leader.address);
             tokio::time::sleep(OBSERVE.saturating_sub(at.elapsed()) + REST).await;
         }
     }
     Ok(happened)
+}
+
+/// Who leads when no longer the node at `position`, or still that one after [`MOVE_MAX`].
+async fn next_leader(running: &mut Running, position: usize) -> Result<Leader, Failure> {
+    let deadline = Instant::now() + MOVE_MAX;
+    loop {
+        let leader = running.leader().await?;
+        if leader.position != position || Instant::now() > deadline {
+            return Ok(leader);
+        }
+        tokio::time::sleep(MOVE_PAUSE).await;
+    }
+}
+
+/// What is wrong with a transfer that was `asked` for while `from` led, and after which `led_by` does.
+fn miss_of_transfer(asked: io::Result<()>, from: &str, led_by: &str) -> Option<String> {
+    match asked {
+        Err(error) => Some(format!("{from} did not hand over: {error}")),
+        Ok(()) if from == led_by => Some(format!("leadership did not move, {from} still leads")),
+        Ok(()) => None,
+    }
 }
 
 impl Event {
@@ -224,6 +278,14 @@ mod tests {
         assert_eq!(gap(500, 600), 820);
         assert_eq!(gap(1_000, 1_500), 510, "nothing any more");
         assert_eq!(longest_gap(&[], ms(0), ms(70)).as_millis(), 70);
+    }
+
+    #[test]
+    fn a_transfer_that_moves_nothing_is_a_miss() {
+        let miss = |asked, led_by| miss_of_transfer(asked, "a:1", led_by);
+        assert_eq!(miss(Ok(()), "b:1"), None);
+        assert!(miss(Ok(()), "a:1").unwrap().contains("did not move"));
+        assert!(miss(Err(io::Error::other("-ERR no")), "a:1").unwrap().contains("-ERR no"));
     }
 
     #[test]
