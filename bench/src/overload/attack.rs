@@ -3,6 +3,7 @@
 //!
 //! They speak by plain blocking sockets: nothing here is measured, and nothing may be polite.
 
+use crate::replies::ReplyScanner;
 use protocol::encode_request;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Longest that a reply may take, and that a send may wait for a server that reads no more.
 const WAIT: Duration = Duration::from_secs(20);
+/// Longest that a part of a reply with every key may take: all are looked at before the first comes.
+const WAIT_FOR_ALL_KEYS: Duration = Duration::from_secs(120);
 /// Pause between two looks at whether it is over.
 const POLL: Duration = Duration::from_millis(20);
 /// The password that the server has while strangers knock.
@@ -26,6 +29,8 @@ pub(super) struct Victim<'a> {
     pub(super) followers: Vec<u32>,
     /// Keys that it holds.
     pub(super) keys: u64,
+    /// When to let go what is held back, so that the load sees how it comes back.
+    pub(super) release: Instant,
     pub(super) stop: &'a AtomicBool,
 }
 
@@ -39,6 +44,11 @@ fn text(error: io::Error) -> String {
 impl Victim<'_> {
     fn goes_on(&self) -> bool {
         !self.stop.load(Relaxed)
+    }
+
+    /// Whether something is still to be held back.
+    fn holds_back(&self) -> bool {
+        self.goes_on() && Instant::now() < self.release
     }
 
     fn wait(&self) {
@@ -280,7 +290,7 @@ pub(super) fn long_blocks(victim: &Victim<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// `KEYS *` of everything, and SCAN beside it.
+/// KEYS with a pattern that nothing matches, and SCAN beside it.
 pub(super) fn walks(victim: &Victim<'_>) -> Result<(), String> {
     while victim.goes_on() {
         // The pattern matches nothing, but every key is looked at.
@@ -288,6 +298,42 @@ pub(super) fn walks(victim: &Victim<'_>) -> Result<(), String> {
         expect(&mut victim.connect()?, "SCAN 0 COUNT 10000", "*2")?;
     }
     Ok(())
+}
+
+/// `KEYS *`, again and again; each reply is read to its end.
+pub(super) fn keys_of_everything(victim: &Victim<'_>) -> Result<(), String> {
+    let mut client = victim.connect()?;
+    client.set_read_timeout(Some(WAIT_FOR_ALL_KEYS)).map_err(text)?;
+    while victim.goes_on() {
+        let names = count_elements(&mut client, &words("KEYS *"))?;
+        if names < victim.keys {
+            return Err(format!("KEYS *: {names} names, not {}", victim.keys));
+        }
+    }
+    Ok(())
+}
+
+/// How many elements the reply has, an array; all of it is read, and forgotten as it comes.
+fn count_elements(stream: &mut TcpStream, request: &[u8]) -> Result<u64, String> {
+    stream.write_all(request).map_err(text)?;
+    let mut scanner = ReplyScanner::default();
+    let mut chunk = vec![0; 64 << 10];
+    let (mut head, mut whole) = (Vec::new(), false);
+    while !whole {
+        let count = stream.read(&mut chunk).map_err(text)?;
+        if count == 0 {
+            return Err("the connection was closed within a reply".to_owned());
+        }
+        if head.len() < 256 {
+            head.extend_from_slice(&chunk[..count.min(256)]);
+        }
+        let fed = scanner.feed(&chunk[..count], |_| whole = true);
+        fed.map_err(|malformed| malformed.to_string())?;
+    }
+    let head = String::from_utf8_lossy(&head);
+    let first = head.lines().next().unwrap_or_default();
+    let elements = first.strip_prefix('*').and_then(|count| count.parse().ok());
+    elements.ok_or_else(|| first.to_owned())
 }
 
 pub(super) fn many_keys(victim: &Victim<'_>) -> Result<(), String> {
@@ -362,22 +408,28 @@ fn signal(pid: u32, signal: rustix::process::Signal) -> Result<(), String> {
     rustix::process::kill_process(pid, signal).map_err(|error| error.to_string())
 }
 
+/// A follower that stands still, and then has to catch up.
 pub(super) fn stopped_follower(victim: &Victim<'_>) -> Result<(), String> {
     let follower = *victim.followers.first().ok_or("there is no follower")?;
     signal(follower, rustix::process::Signal::STOP)?;
+    while victim.holds_back() {
+        std::thread::sleep(POLL);
+    }
+    signal(follower, rustix::process::Signal::CONT)?;
     victim.wait();
-    signal(follower, rustix::process::Signal::CONT)
+    Ok(())
 }
 
-/// A follower that has a fifth of its time.
+/// A follower that has a fifth of its time, and then all of it.
 pub(super) fn slow_follower(victim: &Victim<'_>) -> Result<(), String> {
     let follower = *victim.followers.first().ok_or("there is no follower")?;
-    while victim.goes_on() {
+    while victim.holds_back() {
         signal(follower, rustix::process::Signal::STOP)?;
         std::thread::sleep(Duration::from_millis(80));
         signal(follower, rustix::process::Signal::CONT)?;
         std::thread::sleep(Duration::from_millis(20));
     }
+    victim.wait();
     Ok(())
 }
 
@@ -409,4 +461,54 @@ pub(super) fn whole(address: &str, line: &str) -> Result<String, String> {
     let mut reply = Vec::new();
     client.read_to_end(&mut reply).map_err(text)?;
     Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `count_elements` says of a reply that comes in these pieces.
+    fn check(pieces: &'static [&'static [u8]], expected: Result<u64, &str>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = vec![0; words("KEYS *").len()];
+            client.read_exact(&mut request).unwrap();
+            for piece in pieces {
+                client.write_all(piece).unwrap();
+                client.flush().unwrap();
+            }
+        });
+        let mut stream = TcpStream::connect(address).unwrap();
+        let found = count_elements(&mut stream, &words("KEYS *"));
+        assert_eq!(found, expected.map_err(str::to_owned));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_reply_with_all_keys_is_read_to_its_end() {
+        check(&[b"*2\r\n$1\r\na\r\n$3\r", b"\nb", b"cd\r\n"], Ok(2));
+        check(&[b"*0\r\n"], Ok(0));
+        check(&[b"*2\r\n$1\r\na\r\n"], Err("the connection was closed within a reply"));
+        check(&[b"-ERR no\r\n"], Err("-ERR no"));
+    }
+
+    #[test]
+    fn what_is_held_back_is_let_go_before_the_end() {
+        let stop = AtomicBool::new(false);
+        let victim = |release| Victim {
+            address: String::new(),
+            followers: Vec::new(),
+            keys: 0,
+            release,
+            stop: &stop,
+        };
+        let now = Instant::now();
+        let later = victim(now + Duration::from_secs(3_600));
+        assert!(later.holds_back() && later.goes_on());
+        assert!(!victim(now).holds_back() && victim(now).goes_on());
+        stop.store(true, Relaxed);
+        assert!(!later.holds_back() && !later.goes_on());
+    }
 }
