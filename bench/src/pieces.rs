@@ -4,10 +4,12 @@
 //! values of 100), the group that an entry holds under load. Rounds are the same again and again, so
 //! that figures do not drift: keys come from a fixed set that is written before the first round.
 //!
-//! Not here: the read barrier and the proposer, which have no public door; their price is the
-//! difference of whole-server figures, see `server/docs/benchmarks.md`.
+//! Of the read barrier only the node's own part is here: its rounds are confirmed at once. Not here:
+//! what a majority takes to confirm them, and the proposer, which has no public door; their price is
+//! the difference of whole-server figures, see `server/docs/benchmarks.md`.
 
 use bytes::{Bytes, BytesMut};
+use kvorum::simulation::LoneBarrier;
 use kvorum::state_machine::{self, Entry, EntryHeader};
 use protocol::{Reply, RespVersion, ScanLimits, Scanner, encode, encode_request};
 use std::hint::black_box;
@@ -43,8 +45,8 @@ pub struct Piece {
     pub prepare: fn(&Path) -> Round,
 }
 
-/// All pieces, in the order of the path of a write.
-pub const PIECES: [Piece; 9] = [
+/// All pieces, in the order of the path of a write and then of a read.
+pub const PIECES: [Piece; 10] = [
     Piece { name: "scan-set", unit: "SET", steady: true, prepare: scan_set },
     Piece { name: "scan-get", unit: "GET", steady: true, prepare: scan_get },
     Piece { name: "entry-assemble", unit: "SET", steady: true, prepare: entry_assemble },
@@ -52,6 +54,7 @@ pub const PIECES: [Piece; 9] = [
     Piece { name: "log-append", unit: "SET", steady: false, prepare: log_append },
     Piece { name: "apply-memory", unit: "SET", steady: true, prepare: apply_memory },
     Piece { name: "apply-overlay", unit: "SET", steady: true, prepare: apply_overlay },
+    Piece { name: "barrier", unit: "read", steady: true, prepare: barrier },
     Piece { name: "read-overlay", unit: "GET", steady: true, prepare: read_overlay },
     Piece { name: "encode-replies", unit: "reply", steady: true, prepare: encode_replies },
 ];
@@ -213,6 +216,20 @@ fn disk(folder: &Path) -> Box<dyn Engine> {
 /// The engine of a server; all keys stay in its overlay, which is far from full.
 fn apply_overlay(folder: &Path) -> Round {
     apply_to(disk(folder)).0
+}
+
+/// Reads that arrive together wait for one round of the barrier.
+fn barrier(_folder: &Path) -> Round {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime without drivers can be made");
+    let barrier = runtime.block_on(async { LoneBarrier::start() });
+    let mut rounds = 0;
+    Box::new(move || {
+        rounds += 1;
+        let reads = (0..UNITS).map(|_| barrier.wait());
+        let passed = runtime.block_on(futures_util::future::join_all(reads));
+        assert!(passed.iter().all(|round| *round == Some(rounds)), "all share one round");
+    })
 }
 
 /// Rows that are in the overlay, read through one read txn for each round.

@@ -9,6 +9,7 @@ use crate::commands::context::ReadContext;
 use crate::config::Settings;
 use crate::node_control::{MembershipChange, Order};
 use crate::raft::applier::Machine;
+use crate::raft::barrier::Barrier;
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
 use crate::raft::duties;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::keyspace::Reader;
 use storage::log::RaftLog;
 use storage::space::Space;
@@ -39,6 +40,29 @@ use tokio_util::sync::CancellationToken;
 /// Begins the random numbers of this thread anew.
 pub fn seed(seed: u64) {
     crate::random::seed(seed);
+}
+
+/// A node's shared read barrier by itself: its rounds are confirmed at once, by nobody, so that what is
+/// left is what waiting and sharing a round cost on the node.
+pub struct LoneBarrier(Barrier);
+
+impl LoneBarrier {
+    /// Starts the barrier's task on the runtime of the caller; it ends with the barrier.
+    ///
+    /// # Panics
+    /// There is no runtime.
+    pub fn start() -> Self {
+        let rounds = AtomicU64::new(0);
+        Self(Barrier::start(move || {
+            std::future::ready(Ok(rounds.fetch_add(1, Ordering::Relaxed) + 1))
+        }))
+    }
+
+    /// Waits for a round as a read does; returns its number, from 1 on. `None` when more reads wait
+    /// than [`READS_WAITING_MAX`](crate::limits::READS_WAITING_MAX), or the runtime ends.
+    pub async fn wait(&self) -> Option<u64> {
+        self.0.wait().await.ok()
+    }
 }
 
 /// What became of a write.

@@ -12,7 +12,7 @@
 pub(crate) mod any_bytes;
 mod append_stream;
 pub(crate) mod applier;
-mod barrier;
+pub(crate) mod barrier;
 pub(crate) mod bootstrap;
 pub(crate) mod codec;
 mod confirm;
