@@ -3,7 +3,8 @@
 //! Time is noisy on shared machines, instructions are not: run with the same binary, a piece takes
 //! the same number within a fraction of a percent. So what must not creep up is counted. Each piece
 //! runs twice under callgrind, with few and with more rounds; the difference is the rounds alone,
-//! without start and preparation.
+//! without start and preparation. They are held against the counts in `bench/callgrind.json`, which
+//! names the compiler and the processor it was made with.
 //!
 //! Exit codes: 0 done, 1 a count has grown beyond the tolerance, 2 not run.
 
@@ -15,12 +16,27 @@
 
 use clap::{Parser, Subcommand};
 use kvorum_bench::pieces::{PIECES, Piece, UNITS, find};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Rounds of the two runs of each piece.
 const ROUNDS: [u64; 2] = [50, 250];
+
+/// The counts that are kept with the source.
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/callgrind.json");
+
+/// Counts, and what they depend on beside the source; empty texts where that is not known.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counts {
+    /// What `rustc --version` says.
+    compiler: String,
+    /// Its model name: libraries choose their code by what it can do.
+    processor: String,
+    /// Of each unit of the pieces.
+    instructions: BTreeMap<String, f64>,
+}
 
 /// The pieces of Kvorum by themselves.
 #[derive(Parser)]
@@ -46,12 +62,12 @@ enum Action {
     Callgrind {
         /// Pieces; all whose work is the same in each run when none is named.
         pieces: Vec<String>,
-        /// Write the counts to this file as JSON.
+        /// Write the counts to this file as JSON, with the compiler and the processor.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
         /// Compare with the counts in this file, and exit with 1 where one has grown.
-        #[arg(long, value_name = "FILE")]
-        against: Option<PathBuf>,
+        #[arg(long, value_name = "FILE", default_value = BASELINE)]
+        against: PathBuf,
         /// Growth that is no growth, in percent.
         #[arg(long, default_value_t = 3.0, value_parser = percent)]
         tolerance: f64,
@@ -84,20 +100,47 @@ fn act(action: Action) -> Result<ExitCode, String> {
             Ok(ExitCode::SUCCESS)
         }
         Action::Callgrind { pieces, json, against, tolerance } => {
-            let counts = count_all(&pieces)?;
+            let known = read_counts(&against)?;
+            let counts = Counts {
+                compiler: compiler(),
+                processor: processor(),
+                instructions: count_all(&pieces)?,
+            };
             if let Some(path) = &json {
                 let text = serde_json::to_string_pretty(&counts).map_err(|e| e.to_string())?;
                 std::fs::write(path, text + "\n")
                     .map_err(|error| format!("{}: {error}", path.display()))?;
             }
-            let known = against.as_deref().map(read_counts).transpose()?.unwrap_or_default();
-            let grown = grown(&counts, &known, tolerance);
-            for line in &grown {
+            let grown = grown(&counts.instructions, &known.instructions, tolerance);
+            for line in other_grounds(&counts, &known).iter().chain(&grown) {
                 println!("! {line}");
             }
             Ok(if grown.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
+}
+
+fn compiler() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    line.and_then(|line| line.split_once(':')).map_or(String::new(), |(_, n)| n.trim().to_owned())
+}
+
+/// What is not the same as it was for the counts known, although the source may be.
+fn other_grounds(now: &Counts, known: &Counts) -> Vec<String> {
+    [("compiler", &now.compiler, &known.compiler), ("processor", &now.processor, &known.processor)]
+        .into_iter()
+        .filter(|(_, now, known)| now != known)
+        .map(|(what, now, known)| {
+            format!("another {what}: {now:?}, the counts known are of {known:?}")
+        })
+        .collect()
 }
 
 /// Instructions of each unit of the pieces named, printed as they come.
@@ -145,7 +188,7 @@ fn collected(text: &str) -> Option<u64> {
     })
 }
 
-fn read_counts(path: &Path) -> Result<BTreeMap<String, f64>, String> {
+fn read_counts(path: &Path) -> Result<Counts, String> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
@@ -173,6 +216,7 @@ fn percent(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_count_is_found_in_what_valgrind_says() {
@@ -191,6 +235,29 @@ mod tests {
         let known = counts(&[("a", 100.0), ("b", 100.0), ("c", 100.0)]);
         assert_eq!(grown(&now, &known, 3.0), ["a: 100.0 -> 104.0, +4.0 %"]);
         assert!(grown(&now, &BTreeMap::new(), 3.0).is_empty());
+    }
+
+    #[test]
+    fn the_counts_kept_with_the_source_are_of_all_steady_pieces() {
+        let known = read_counts(Path::new(BASELINE)).unwrap();
+        assert!(!known.compiler.is_empty() && !known.processor.is_empty());
+        let kept: BTreeSet<&str> = known.instructions.keys().map(String::as_str).collect();
+        let steady = PIECES.iter().filter(|piece| piece.steady);
+        assert_eq!(kept, steady.map(|piece| piece.name).collect::<BTreeSet<_>>());
+        assert!(known.instructions.values().all(|count| *count > 0.0));
+    }
+
+    #[test]
+    fn another_compiler_or_processor_is_named() {
+        let counts = |compiler: &str, processor: &str| Counts {
+            compiler: compiler.to_owned(),
+            processor: processor.to_owned(),
+            ..Counts::default()
+        };
+        assert!(other_grounds(&counts("a", "b"), &counts("a", "b")).is_empty());
+        let lines = other_grounds(&counts("a", "b"), &counts("x", "b"));
+        assert_eq!(lines, ["another compiler: \"a\", the counts known are of \"x\""]);
+        assert_eq!(other_grounds(&counts("a", "b"), &counts("x", "y")).len(), 2);
     }
 
     #[test]
