@@ -34,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) command: String,
     /// The commit that is checked out in the current directory.
     pub(crate) commit: String,
+    /// Whether files of that commit are changed there; `None` when git does not say.
+    pub(crate) changed: Option<bool>,
 }
 
 /// The servers that take part; `None` for those that do not.
@@ -72,6 +74,7 @@ impl Machine {
             etcd: version(binaries.etcd),
             command: std::env::args().collect::<Vec<_>>().join(" "),
             commit: first_line(Path::new("git"), &["rev-parse", "--short", "HEAD"]),
+            changed: is_changed(Path::new(".")),
         }
     }
 
@@ -80,8 +83,13 @@ impl Machine {
         let versions = [&self.kvorum, &self.redis, &self.etcd];
         let versions: Vec<&str> =
             versions.into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        let changes = match self.changed {
+            Some(false) => "",
+            Some(true) => ", with changes that are not committed",
+            None => ", perhaps with changes that are not committed",
+        };
         format!(
-            "{}: {} x {}, {} MiB, Linux {}, {}\n{} (commit {})",
+            "{}: {} x {}, {} MiB, Linux {}, {}\n{} (commit {}{changes})",
             self.date,
             self.cores,
             self.processor,
@@ -142,6 +150,15 @@ fn binary_in(messages: &str) -> Option<PathBuf> {
     })
 }
 
+/// Whether the work tree around `folder` differs from its commit; new files that git does not know are
+/// no difference.
+fn is_changed(folder: &Path) -> Option<bool> {
+    let mut git = Command::new("git");
+    git.current_dir(folder).args(["status", "--porcelain", "--untracked-files=no"]);
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    Some(!output.stdout.is_empty())
+}
+
 fn first_line(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
@@ -197,6 +214,36 @@ mod tests {
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_795_228_496), "2026-11-21T02:34:56Z");
         assert_eq!(utc(4_107_542_399), "2100-02-28T23:59:59Z");
+    }
+
+    #[test]
+    fn a_tree_that_is_not_its_commit_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(is_changed(folder.path()), None, "no work tree");
+        let git = |arguments: &[&str]| {
+            let identity = ["-c", "user.name=a", "-c", "user.email=a@b"];
+            let mut git = Command::new("git");
+            git.current_dir(folder.path()).args(identity).args(arguments);
+            assert!(git.output().unwrap().status.success(), "{arguments:?}");
+        };
+        git(&["init"]);
+        fs::write(folder.path().join("file"), "old").unwrap();
+        git(&["add", "file"]);
+        git(&["commit", "-m", "first"]);
+        fs::write(folder.path().join("unknown"), "").unwrap();
+        assert_eq!(is_changed(folder.path()), Some(false));
+        fs::write(folder.path().join("file"), "newer").unwrap();
+        assert_eq!(is_changed(folder.path()), Some(true));
+
+        let mut machine = Machine::describe(Path::new("/"), Binaries::default());
+        (machine.commit, machine.changed) = ("abc".to_owned(), Some(true));
+        let heading = machine.heading();
+        assert!(
+            heading.ends_with("(commit abc, with changes that are not committed)"),
+            "{heading}"
+        );
+        machine.changed = Some(false);
+        assert!(machine.heading().ends_with("(commit abc)"));
     }
 
     #[test]

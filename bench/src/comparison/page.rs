@@ -2,7 +2,7 @@
 
 use super::{Comparison, Measurement};
 use crate::chart::{Axis, Chart, Line, Page, Scale};
-use crate::point::Case;
+use crate::point::{Case, Dataset};
 use crate::stats::{Latency, Series};
 use crate::target::Peer;
 
@@ -63,8 +63,11 @@ impl Comparison {
         }
     }
 
-    /// One chart for reads and one for writes: every load of every peer is a point.
+    /// One chart for reads and one for writes: every load of every peer is a point. Where there is more
+    /// than one dataset, the name of a point has its own.
     fn latency_over_throughput(&self) -> Vec<Chart> {
+        let datasets: Vec<Dataset> =
+            self.summaries.iter().map(|summary| summary.case.dataset).collect();
         let chart = |title: &str, reads: bool| {
             let line = |peer: Peer| {
                 let of_peer = self.summaries.iter().filter(|summary| {
@@ -73,8 +76,11 @@ impl Comparison {
                 let points = of_peer.filter_map(|summary| {
                     let (rate, ms) =
                         (summary.operations_per_second.median, summary.p99_us?.median / 1e3);
-                    let point = summary.case.point;
-                    Some((rate, ms, format!("{point}\n{peer}: {rate:.0}/s, p99 {ms:.3} ms")))
+                    let Case { point, dataset } = summary.case;
+                    let several = datasets.iter().any(|other| *other != dataset);
+                    let of = if several { format!(", {dataset}") } else { String::new() };
+                    let text = format!("{point}{of}\n{peer}: {rate:.0}/s, p99 {ms:.3} ms");
+                    Some((rate, ms, text))
                 });
                 let (name, colour) = (peer.to_string(), peer.position());
                 Line { name, colour, points: points.collect(), joined: false }

@@ -143,3 +143,22 @@ fn json_and_page_hold_the_figures_and_need_nothing_else() {
         assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(outside), "{outside}");
     }
 }
+
+#[test]
+fn points_of_several_datasets_are_told_apart() {
+    let small = case("set-c50-p1");
+    let large = Case { dataset: Dataset { keys: 77, value_bytes: 9 }, ..small };
+    let page = |cases: &[Case]| {
+        let each = cases.iter().flat_map(|&case| measured(Peer::KvorumOne, case, &[70.0]));
+        let findings = Findings { measurements: each.collect(), ..Findings::default() };
+        let machine = Machine::describe(Path::new("/"), Binaries::default());
+        Comparison::new(machine, 1.0, 1, cases, false, findings).page().to_string()
+    };
+    let named = |page: &str, case: Case| {
+        page.contains(&format!(">{}, {}</text>", case.point, case.dataset))
+    };
+    let both = page(&[small, large]);
+    assert!(both.contains(">set-c50-p1, 77 keys, values of 9 bytes</text>"), "{both}");
+    assert!(named(&both, small));
+    assert!(page(&[small]).contains(">set-c50-p1</text>"));
+}
