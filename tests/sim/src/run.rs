@@ -148,7 +148,7 @@ fn look(
     clients: &Clients,
     invariants: &mut [Box<dyn Invariant>],
 ) -> Result<(), String> {
-    let view = View { nodes: cluster.running(), clients };
+    let view = View::of(cluster, clients);
     invariants.iter_mut().try_for_each(|invariant| invariant.check(&view))
 }
 

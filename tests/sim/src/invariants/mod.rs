@@ -1,7 +1,8 @@
 //! What has to hold at every moment; one file each.
 //!
 //! All are looked at after each step of simulated time. They keep what they saw, so that a node
-//! that is down or cut off is still held to what it showed before.
+//! that is down or cut off is still held to what it showed before. They see nodes as plain figures, a
+//! log and a state, so that tests can show each of them what must not be.
 
 mod applied_forward;
 mod election_safety;
@@ -11,12 +12,18 @@ mod membership;
 mod purge;
 mod raft_runs;
 mod read_barriers;
+#[cfg(test)]
+mod scene;
 mod state_machine_safety;
 mod time_forward;
 
-use crate::clients::Clients;
-use crate::cluster::Incarnation;
+use crate::clients::{Clients, ReadUse};
+use crate::cluster::Cluster;
+use crate::engine::SimEngine;
+use crate::trace;
+use kvorum::simulation::Observed;
 use std::collections::BTreeMap;
+use storage::log::RaftLog;
 
 pub use applied_forward::AppliedForward;
 pub use election_safety::ElectionSafety;
@@ -29,12 +36,37 @@ pub use read_barriers::ReadBarriers;
 pub use state_machine_safety::{StateMachineSafety, digest};
 pub use time_forward::TimeForward;
 
+/// A node that runs, at the moment of a look.
+#[derive(Clone)]
+pub struct Look {
+    pub seen: Observed,
+    pub log: RaftLog,
+    pub engine: SimEngine,
+    /// Counts the lives of this node.
+    pub life: u64,
+}
+
 /// What can be looked at.
-pub struct View<'a> {
+#[derive(Clone, Default)]
+pub struct View {
     /// The nodes that run, by id.
-    pub nodes: BTreeMap<u64, Incarnation>,
-    /// Who uses them.
-    pub clients: &'a Clients,
+    pub nodes: BTreeMap<u64, Look>,
+    /// Reads that were answered since the last look.
+    pub reads: Vec<ReadUse>,
+    /// Panics since the run began.
+    pub panics: u64,
+}
+
+impl View {
+    /// The run as it is now; takes the clients' new reads.
+    pub fn of(cluster: &Cluster, clients: &Clients) -> View {
+        let running = cluster.running().into_iter();
+        let nodes = running.map(|(id, node)| {
+            let (seen, life) = (node.replica.observe(), node.life);
+            (id, Look { seen, log: node.log, engine: node.engine, life })
+        });
+        View { nodes: nodes.collect(), reads: clients.take_reads(), panics: trace::panics() }
+    }
 }
 
 /// Something that has to hold.
@@ -43,7 +75,7 @@ pub trait Invariant: Send {
     ///
     /// # Errors
     /// How it is violated.
-    fn check(&mut self, view: &View<'_>) -> Result<(), String>;
+    fn check(&mut self, view: &View) -> Result<(), String>;
 }
 
 /// All of them.

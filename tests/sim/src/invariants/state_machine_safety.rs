@@ -27,9 +27,9 @@ pub fn digest(engine: &SimEngine) -> Result<(u64, u64), String> {
 }
 
 impl Invariant for StateMachineSafety {
-    fn check(&mut self, view: &View<'_>) -> Result<(), String> {
+    fn check(&mut self, view: &View) -> Result<(), String> {
         for (id, node) in &view.nodes {
-            let applied = node.replica.observe().applied.log_index;
+            let applied = node.seen.applied.log_index;
             if self.looked.get(id) == Some(&(node.life, applied)) {
                 continue;
             }
@@ -41,5 +41,25 @@ impl Invariant for StateMachineSafety {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::Scene;
+    use super::*;
+
+    #[test]
+    fn another_state_at_the_same_log_index_is_seen_however_much_later() {
+        let (mut scene, mut invariant) = (Scene::new(), StateMachineSafety::default());
+        for id in [1, 2] {
+            scene.apply(id, 1, "a");
+            scene.passes(&mut invariant);
+        }
+        scene.apply(1, 2, "b");
+        scene.passes(&mut invariant);
+        scene.view.nodes.remove(&1);
+        scene.apply(2, 2, "c");
+        scene.fails(&mut invariant, "the state of node 2 at 2 differs");
     }
 }
