@@ -30,13 +30,32 @@ const SEGMENT_BYTES: u64 = 16 << 10;
 /// Latency of a healthy disk, in microseconds.
 pub const DISK_US: (u64, u64) = (100, 4000);
 
-/// How a node goes down.
+/// How, and why, a node goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
     /// The process ends; what it wrote stays with the operating system.
     Kill,
     /// The power is cut: what was not synced may be lost, wholly or in part.
     PowerCut,
+    /// The same, for all nodes at once.
+    PowerCutAll,
+    /// Its log failed, and its process ended itself; the power is cut then, too.
+    LogFailed,
+    /// It is ended as by a kill, and that is no fault: it was let go, or gets a disk that works.
+    Retired,
+}
+
+impl Crash {
+    /// The event of such a crash, different for each.
+    fn event(self) -> &'static str {
+        match self {
+            Crash::Kill => "killed",
+            Crash::PowerCut => "power of one lost",
+            Crash::PowerCutAll => "power of all lost",
+            Crash::LogFailed => "log failed",
+            Crash::Retired => "retired",
+        }
+    }
 }
 
 /// One life of a node, from a start to a crash.
@@ -202,16 +221,11 @@ impl Cluster {
         let mut nodes = self.nodes.lock();
         let Some(node) = nodes.get_mut(&id) else { return };
         let Some(incarnation) = node.running.take() else { return };
-        match how {
-            Crash::Kill => {
-                self.trace.note("killed", id);
-                node.disk = node.disk.kill();
-            }
-            Crash::PowerCut => {
-                self.trace.note("power cut", id);
-                node.disk = node.disk.crash(&self.dice);
-            }
-        }
+        self.trace.note(how.event(), id);
+        node.disk = match how {
+            Crash::Kill | Crash::Retired => node.disk.kill(),
+            Crash::PowerCut | Crash::PowerCutAll | Crash::LogFailed => node.disk.crash(&self.dice),
+        };
         incarnation.dead.cancel();
         self.network.leave(id);
         tokio::spawn(async move { incarnation.replica.shut_down().await });
@@ -219,7 +233,7 @@ impl Cluster {
 
     /// Ends a node that was let go, for ever.
     pub fn retire(&self, id: u64) {
-        self.crash(id, Crash::Kill);
+        self.crash(id, Crash::Retired);
         if let Some(node) = self.nodes.lock().get_mut(&id) {
             node.retired = true;
         }
@@ -252,8 +266,7 @@ impl Cluster {
     pub fn crash_failed(&self) {
         for (id, incarnation) in self.running() {
             if incarnation.log.failure().is_some() {
-                self.trace.note("log failed", id);
-                self.crash(id, Crash::PowerCut);
+                self.crash(id, Crash::LogFailed);
             }
         }
     }
@@ -263,7 +276,7 @@ impl Cluster {
         for id in self.running().into_keys() {
             let failing = self.nodes.lock().get(&id).is_some_and(|node| node.disk.is_failing());
             if failing {
-                self.crash(id, Crash::Kill);
+                self.crash(id, Crash::Retired);
             }
         }
     }

@@ -42,7 +42,8 @@ pub enum Class {
 
 use Class::*;
 
-/// What is known of a class: the event of its strikes, and the events that show its effects.
+/// What is known of a class: the event of its strikes, and the events that show its effects, which no
+/// other class has.
 pub struct Row {
     pub class: Class,
     pub strike: &'static str,
@@ -64,8 +65,8 @@ pub const CLASSES: [Row; 13] = [
     row(OneWay, "one-way partition", &["cut one-way"]),
     row(Ring, "ring partition", &["cut by ring"]),
     row(Kill, "kill", &["killed"]),
-    row(PowerCut, "power cut of one", &["power cut"]),
-    row(PowerCutAll, "power cut of all", &["power cut"]),
+    row(PowerCut, "power cut of one", &["power of one lost"]),
+    row(PowerCutAll, "power cut of all", &["power of all lost"]),
     row(SlowDisk, "slow disk", &["slow turn"]),
     row(FailingDisk, "failing disk", &["log failed"]),
     row(Clock, "wrong clock", &["wrong date"]),
@@ -90,10 +91,15 @@ pub fn choose(dice: &Dice) -> Vec<Class> {
     chosen
 }
 
-/// Effects of the chosen classes, by these counts of events.
+/// What a class did, by these counts of events.
+pub fn effects_of(row: &Row, counts: &BTreeMap<&'static str, u64>) -> u64 {
+    row.shows.iter().filter_map(|event| counts.get(event)).sum()
+}
+
+/// What the chosen classes did, by these counts of events.
 pub fn effects(chosen: &[Class], counts: &BTreeMap<&'static str, u64>) -> u64 {
     let rows = CLASSES.iter().filter(|row| chosen.contains(&row.class));
-    rows.flat_map(|row| row.shows).filter_map(|event| counts.get(event)).sum()
+    rows.map(|row| effects_of(row, counts)).sum()
 }
 
 /// Harms a cluster for so long; ends with a node or two possibly down and the network as it is.
@@ -156,7 +162,7 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
         Ring => cluster.network.cut("cut by ring", ring(&ids, one)),
         Kill => cluster.crash(one, Crash::Kill),
         PowerCut => cluster.crash(one, Crash::PowerCut),
-        PowerCutAll => ids.iter().for_each(|id| cluster.crash(*id, Crash::PowerCut)),
+        PowerCutAll => ids.iter().for_each(|id| cluster.crash(*id, Crash::PowerCutAll)),
         SlowDisk => {
             let low = match dice.chance(200) {
                 true => dice.between(1_000_000, 4_000_000),
@@ -200,4 +206,28 @@ fn ring(ids: &[u64], one: u64) -> Vec<(u64, u64)> {
 fn pairs(ids: &[u64], cut: impl Fn(u64, u64) -> bool) -> Vec<(u64, u64)> {
     let all = ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to)));
     all.filter(|(from, to)| from != to && cut(*from, *to)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_classes_share_an_event() {
+        let mut events = BTreeSet::new();
+        for row in &CLASSES {
+            for event in row.shows.iter().chain([&row.strike]) {
+                assert!(events.insert(*event), "{event} shows {:?} and another class", row.class);
+            }
+        }
+    }
+
+    #[test]
+    fn effects_of_another_class_are_none_of_a_class() {
+        let counts = BTreeMap::from([("power of one lost", 3), ("killed", 2), ("retired", 5)]);
+        assert_eq!(effects(&[PowerCut], &counts), 3);
+        assert_eq!(effects(&[PowerCut, Kill], &counts), 5);
+        assert_eq!(effects(&[PowerCutAll, Snapshot, FailingDisk], &counts), 0);
+    }
 }

@@ -3,7 +3,7 @@
 //! In reading order: `dice` is all chance, `trace` the fingerprint of a run; `disk`, `engine`,
 //! `network`, `clock` and `workers` are what nodes stand on; `cluster` starts and crashes them;
 //! `clients` use it, `faults` and `orders` harm it, `invariants` look at it; `run` is one run from a
-//! seed. What is real: the Raft library with our settings and types, log, state machine, peer frames
+//! seed, `summary` says what many came to. What is real: the Raft library with our settings and types, log, state machine, peer frames
 //! and server, group commit, read barrier, orders, regular duties. What is not: the LSM engine (the
 //! memory engine is used), clients' connections, joining by itself.
 //!
@@ -22,6 +22,7 @@ pub mod invariants;
 pub mod network;
 pub mod orders;
 pub mod run;
+pub mod summary;
 pub mod trace;
 pub mod workers;
 

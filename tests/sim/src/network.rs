@@ -161,7 +161,7 @@ impl Network {
                 let until = at + Duration::from_millis(self.dice.between(HELD_MS.0, HELD_MS.1));
                 while self.cut_by(from, to).is_some() {
                     if Instant::now() >= until {
-                        self.trace.note("connection broken", format_args!("{from}>{to}"));
+                        self.trace.note("connection cut", format_args!("{from}>{to}"));
                         return;
                     }
                     sleep(CUT_LOOK).await;

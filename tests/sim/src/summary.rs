@@ -1,0 +1,148 @@
+//! What came of many runs, and whether they tried what they were meant to try.
+//!
+//! Runs without a violation prove something only if faults took effect, clients were answered, and
+//! every seed that was asked for was run: what lacks is a failure, too.
+
+use crate::faults::{CLASSES, effects_of};
+use crate::run::Report;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Seeds from which on each class of faults must have taken effect: each is in more than half of the
+/// runs.
+pub const SEEDS_FOR_ALL_CLASSES: u64 = 20;
+
+/// Sums of reports.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    seeds: u64,
+    simulated_us: u64,
+    operations: u64,
+    reads: u64,
+    violations: u64,
+    /// Seeds that were run twice, and those whose two runs differ.
+    replayed: u64,
+    differing: u64,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Summary {
+    /// Adds the report of a seed, and that of its second run, if there was one.
+    pub fn add(&mut self, report: &Report, again: Option<&Report>) {
+        self.seeds += 1;
+        self.simulated_us += report.simulated_us;
+        self.operations += report.operations;
+        self.reads += report.reads;
+        self.violations += u64::from(report.violation.is_some());
+        self.replayed += u64::from(again.is_some());
+        self.differing += u64::from(again.is_some_and(|again| again != report));
+        for (kind, count) in &report.counts {
+            *self.counts.entry(kind).or_default() += count;
+        }
+    }
+
+    /// Why these runs, of so many seeds that were `asked` for, are no success.
+    pub fn failures(&self, asked: u64) -> Vec<String> {
+        let mut failures = Vec::new();
+        if self.violations > 0 {
+            failures.push(format!("{} seeds violate an invariant", self.violations));
+        }
+        if self.differing > 0 {
+            failures.push(format!("{} seeds differ when run twice", self.differing));
+        }
+        if self.seeds < asked {
+            failures.push(format!("{} seeds were run, and {asked} asked for", self.seeds));
+        }
+        if self.operations == 0 || self.reads == 0 {
+            failures.push("no read was answered: nothing was tried".to_owned());
+        }
+        if asked >= SEEDS_FOR_ALL_CLASSES {
+            let idle = CLASSES.iter().filter(|row| effects_of(row, &self.counts) == 0);
+            failures.extend(idle.map(|row| format!("{} never took effect", row.strike)));
+        }
+        failures
+    }
+
+    fn count(&self, kind: &str) -> u64 {
+        self.counts.get(kind).copied().unwrap_or(0)
+    }
+}
+
+/// The tables.
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{:<28} {:>12}", "seeds", self.seeds)?;
+        let hours = self.simulated_us as f64 / 3.6e9;
+        writeln!(out, "{:<28} {hours:>12.2}", "simulated cluster-hours")?;
+        for (name, count) in [
+            ("operations answered", self.operations),
+            ("  of them reads", self.reads),
+            ("entries applied, all nodes", self.count("applied")),
+            ("snapshots installed", self.count("snapshot received")),
+            ("frames between nodes", self.count("frame")),
+            ("writes to disks", self.count("disk write")),
+            ("starts of nodes", self.count("start")),
+        ] {
+            writeln!(out, "{name:<28} {count:>12}")?;
+        }
+        writeln!(out, "\n{:<28} {:>12} {:>12}", "faults", "in effect", "struck")?;
+        for row in &CLASSES {
+            let (effects, strikes) = (effects_of(row, &self.counts), self.count(row.strike));
+            writeln!(out, "{:<28} {effects:>12} {strikes:>12}", row.strike)?;
+        }
+        writeln!(out, "\n{:<28} {:>12}", "violations", self.violations)?;
+        let identical = self.replayed - self.differing;
+        writeln!(out, "{:<28} {identical:>12}", "replayed, identical")?;
+        writeln!(out, "{:<28} {:>12}", "replayed, different", self.differing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report of a run in which every class took effect, but for this one.
+    fn report(idle: &str) -> Report {
+        let rows = CLASSES.iter().filter(|row| row.strike != idle);
+        let counts = rows.map(|row| (row.shows[0], 1)).collect();
+        Report { operations: 2, reads: 1, counts, ..Report::default() }
+    }
+
+    fn failures(reports: &[Report], asked: u64) -> Vec<String> {
+        let mut summary = Summary::default();
+        reports.iter().for_each(|report| summary.add(report, Some(report)));
+        summary.failures(asked)
+    }
+
+    #[test]
+    fn runs_that_tried_everything_are_a_success() {
+        assert_eq!(failures(&vec![report("none"); 20], 20), [""; 0]);
+    }
+
+    #[test]
+    fn a_class_without_an_effect_is_a_failure_of_many_seeds() {
+        for row in &CLASSES {
+            let expected = [format!("{} never took effect", row.strike)];
+            assert_eq!(failures(&vec![report(row.strike); 20], 20), expected);
+            assert_eq!(failures(&vec![report(row.strike); 19], 19), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn silence_and_missing_seeds_are_failures() {
+        let silent = Report { operations: 0, reads: 0, ..report("none") };
+        assert_eq!(failures(&[silent], 1), ["no read was answered: nothing was tried"]);
+        assert_eq!(failures(&[report("none")], 2), ["1 seeds were run, and 2 asked for"]);
+        assert_eq!(failures(&[], 1).len(), 2);
+    }
+
+    #[test]
+    fn a_violation_and_a_second_run_that_differs_are_failures() {
+        let mut summary = Summary::default();
+        let violation = Some("lost".to_owned());
+        let (sound, broken) = (report("none"), Report { violation, ..report("none") });
+        summary.add(&broken, Some(&sound));
+        let expected = ["1 seeds violate an invariant", "1 seeds differ when run twice"];
+        assert_eq!(summary.failures(1), expected);
+    }
+}
