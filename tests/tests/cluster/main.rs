@@ -25,7 +25,7 @@
 //! | T16 | off by one in the log | the Raft log's property test against a model |
 //! | T17 | a log file replaced while it is written | the Raft log's own tests |
 //! | T18 | forwarding leaks | `requests::forwarded_load_starts_no_elections` (memory is looked at) |
-//! | T19 | dropped, doubled, reordered messages | `fault` pauses and kills; a simulated network is not here |
+//! | T19 | dropped, doubled, reordered messages | `fault` pauses and kills; the simulation (`tests/sim`) loses, doubles, delays and reorders frames |
 
 mod disk_room;
 mod durability;
