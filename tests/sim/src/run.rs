@@ -6,6 +6,7 @@ use crate::dice::Dice;
 use crate::faults;
 use crate::invariants::{self, Invariant, View};
 use crate::trace::{self, Trace};
+use kvorum::simulation::Voters;
 use kvorum_tests::linearizability;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -22,7 +23,7 @@ const CLIENTS: usize = 4;
 /// an order may wait a minute for a node that is down.
 const RECOVERY: Duration = Duration::from_secs(150);
 
-/// Looks within which members that are left alone hold the same state.
+/// Looks within which members that are left alone hold the same state and know the same members.
 const EQUAL_STEPS: u64 = 200;
 
 /// What came of a run.
@@ -161,7 +162,8 @@ fn not_recovered(cluster: &Cluster) -> String {
     format!("the cluster did not recover within {RECOVERY:?}{nodes}")
 }
 
-/// Waits until every member is a voter, serves writes and reads, and all hold the same state.
+/// Waits until every member is a voter, serves writes and reads, and all hold the same state
+/// and know the same members.
 async fn recover(cluster: &Cluster, clients: &Clients) -> Result<(), String> {
     let begun = Instant::now();
     loop {
@@ -187,7 +189,7 @@ async fn recover(cluster: &Cluster, clients: &Clients) -> Result<(), String> {
             continue;
         }
         for _ in 0..EQUAL_STEPS {
-            if is_equal(cluster, &members)? {
+            if is_equal(cluster, &members, &voters)? {
                 cluster.trace.note("recovered", begun.elapsed().as_micros());
                 return Ok(());
             }
@@ -211,10 +213,15 @@ async fn serves(cluster: &Cluster, clients: &Clients, members: &BTreeSet<u64>) -
     true
 }
 
-fn is_equal(cluster: &Cluster, members: &BTreeSet<u64>) -> Result<bool, String> {
+/// Whether all members hold the same state, and go by the membership that the leader goes by: a node
+/// that learned it from a snapshot has it from nowhere else.
+fn is_equal(cluster: &Cluster, members: &BTreeSet<u64>, voters: &Voters) -> Result<bool, String> {
     let mut states = BTreeSet::new();
     for id in members {
         let Some(node) = cluster.get(*id) else { return Ok(false) };
+        if node.replica.members() != (voters.clone(), members.clone()) {
+            return Ok(false);
+        }
         states.insert(invariants::digest(&node.engine)?);
     }
     Ok(states.len() == 1)
