@@ -5,6 +5,7 @@
 
 mod compare;
 mod endure;
+mod large;
 mod load;
 mod overload;
 
@@ -41,6 +42,10 @@ enum Command {
     Matrix(compare::MatrixArgs),
     /// Run one peer for minutes at a share of its maximum; watch latency, memory and disk use.
     Soak(endure::SoakArgs),
+    /// Let a node join a filled cluster under load; how long it takes, and what clients feel.
+    Join(large::JoinArgs),
+    /// Hold one node with small caches to a large key space: rates, memory, lookups, restarts.
+    Large(large::LargeArgs),
     /// Attack nodes beside a well-behaved load and fill their disks: memory, latency, answers.
     Overload(overload::OverloadArgs),
     /// Hand over and kill leaders under load: how long clients wait, and whether a write is lost.
@@ -91,6 +96,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Goals(args) => compare::run_goals(args),
         Command::Matrix(args) => compare::run_matrix(args),
         Command::Soak(args) => endure::run_soak(args),
+        Command::Join(args) => large::run_join(args),
+        Command::Large(args) => large::run_large(args),
         Command::Overload(args) => overload::run(args),
         Command::Failover(args) => endure::run_failover(args),
     }

@@ -7,7 +7,7 @@
 mod page;
 mod table;
 
-pub(crate) use page::{percentile_axis, percentile_line};
+pub(crate) use page::{percentile_axis, percentile_line, time_line};
 
 use crate::goals::{self, Verdict};
 use crate::machine::Machine;

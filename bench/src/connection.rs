@@ -35,6 +35,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before a redirect is followed, so that two nodes that name each other are not flooded.
 const REDIRECT_PAUSE: Duration = Duration::from_millis(2);
 
+/// What a null counts as where the key was filled.
+pub(crate) const MISS: &str = "MISS a key that was written has no value";
+
 /// How far the replies of the current round have come.
 #[derive(Default)]
 struct Progress {
@@ -68,10 +71,16 @@ impl Progress {
         }
         match (expect, reply) {
             (Expect::Stored, Reply::Ok) | (Expect::Counter, Reply::Integer(_)) => self.writes += 1,
-            (Expect::Value, Reply::Bulk) => self.reads += 1,
+            (Expect::Value | Expect::Present, Reply::Bulk) | (Expect::Absent, Reply::Null) => {
+                self.reads += 1;
+            }
             (Expect::Value, Reply::Null) => {
                 self.reads += 1;
                 tally.misses += u64::from(self.counted);
+            }
+            (Expect::Present, Reply::Null) if self.counted => {
+                tally.misses += 1;
+                tally.record_error(MISS);
             }
             (Expect::Replicas, Reply::Integer(_)) => {}
             (_, Reply::Error(text)) => self.take_error(&String::from_utf8_lossy(text), tally),

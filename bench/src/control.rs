@@ -39,6 +39,23 @@ pub(crate) async fn ask(
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("{address}: no reply")))?
 }
 
+/// Sends requests to `address` on one connection, each when the one before is answered.
+///
+/// Errors: no connection, an error reply, or one that does not come in [`CONTROL_TIMEOUT`].
+pub(crate) async fn ask_in_turn(
+    address: &str,
+    requests: &[Vec<&[u8]>],
+) -> io::Result<Vec<OwnedFrame>> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("{address}: no reply"));
+    let mut stream = TcpStream::connect(address).await?;
+    let mut replies = Vec::with_capacity(requests.len());
+    for parts in requests {
+        let reply = tokio::time::timeout(CONTROL_TIMEOUT, converse(&mut stream, parts));
+        replies.push(reply.await.map_err(|_| late())??);
+    }
+    Ok(replies)
+}
+
 async fn converse(stream: &mut TcpStream, parts: &[&[u8]]) -> io::Result<OwnedFrame> {
     let mut request = BytesMut::new();
     encode_request(parts, &mut request);

@@ -8,12 +8,13 @@
 //! in any order. Reads are linearizable, or `serializable` (from the node asked) with READONLY.
 //! Every reply is timed. A call whose connection breaks is counted as unanswered, never sent again.
 
+use crate::connection::MISS;
 use crate::error::Failure;
 use crate::keys::{KeyPicker, Random, push_digits};
 use crate::load::{Plan, Shared};
 use crate::pacing::Turns;
 use crate::stats::Class;
-use crate::workload::Verb;
+use crate::workload::{Presence, Verb};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::future::join_all;
 use h2::client::SendRequest;
@@ -346,8 +347,13 @@ impl EtcdConnection {
         match answer {
             Ok(message) => {
                 let found = fields(&message).any(|(number, _)| number == 2);
-                tally.misses += u64::from(class == Class::Read && !found);
-                tally.record(class, now.saturating_duration_since(began), 1, now);
+                let missed = class == Class::Read && !found;
+                tally.misses += u64::from(missed);
+                if missed && self.plan.workload.presence == Presence::Filled {
+                    tally.record_error(MISS);
+                } else {
+                    tally.record(class, now.saturating_duration_since(began), 1, now);
+                }
                 true
             }
             Err(CallError::Refused(text)) => {

@@ -23,7 +23,7 @@ use crate::workload::{OwnedSlots, RoundEncoder, Verb, Workload, value_pool};
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 
@@ -88,12 +88,32 @@ pub(crate) struct Plan {
     pub(crate) rate: Option<f64>,
     /// Start of all random sequences.
     pub(crate) seed: u64,
+    /// Ends the window early.
+    #[serde(skip)]
+    pub(crate) stop: Stop,
 }
 
 impl Plan {
     /// Length of the slices of time whose latencies are told apart.
     fn slice(&self) -> Duration {
         if self.duration <= SHORT_RUN { SLICE_OF_SHORT_RUN } else { SLICE_OF_LONG_RUN }
+    }
+}
+
+/// Ends the window of a run from another thread; the same for all clones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<OnceLock<Instant>>);
+
+impl Stop {
+    /// Ends it now, unless that was done before.
+    pub(crate) fn now(&self) {
+        // Of two that stop it, the first counts.
+        self.0.get_or_init(Instant::now);
+    }
+
+    /// When a window ends that was to end at `planned`.
+    pub(crate) fn end(&self, planned: Instant) -> Instant {
+        self.0.get().map_or(planned, |&stopped| stopped.min(planned))
     }
 }
 
@@ -118,9 +138,16 @@ pub(crate) struct Shared {
     pub(crate) requests_left: Cell<Option<u64>>,
     /// The counts of this thread.
     pub(crate) tally: RefCell<Tally>,
+    /// See [`Plan::stop`].
+    pub(crate) stop: Stop,
 }
 
 impl Shared {
+    /// No round begins after this.
+    pub(crate) fn end(&self) -> Instant {
+        self.stop.end(self.window.end)
+    }
+
     /// The number of requests in a round that begins at `began`, at most `pipeline`.
     pub(crate) fn take(&self, pipeline: usize, began: Instant) -> usize {
         match self.requests_left.get() {
@@ -142,13 +169,15 @@ pub(crate) struct Outcome {
     pub(crate) usage: Vec<Usage>,
     /// Bytes that the watched disk got inside the window, from anybody.
     pub(crate) disk_written_bytes: Option<u64>,
+    /// Length of the window, or until the last of a number of requests.
+    pub(crate) window: Duration,
 }
 
 impl Outcome {
-    /// Successful operations per second.
+    /// Successful operations per second: replies that came inside the window, over its length.
     pub(crate) fn operations_per_second(&self) -> f64 {
-        let seconds = self.tally.elapsed().as_secs_f64();
-        if seconds > 0.0 { self.tally.operations() as f64 / seconds } else { 0.0 }
+        let seconds = self.window.as_secs_f64();
+        if seconds > 0.0 { self.tally.operations_in_window() as f64 / seconds } else { 0.0 }
     }
 }
 
@@ -222,7 +251,7 @@ fn run_with_keys(plan: &Plan, watch: &Watch, in_order: bool) -> Result<Outcome, 
         };
         let before = sample();
         let disk_before = watch.disk.map(Disk::written_bytes);
-        let mut tally = Tally::new(start, plan.slice());
+        let mut tally = Tally::new(start, plan.slice()).until(end);
         for (_, handle) in workers {
             tally.merge(&handle.join().map_err(|_| Failure::new("a load thread failed"))??);
         }
@@ -237,8 +266,18 @@ fn run_with_keys(plan: &Plan, watch: &Watch, in_order: bool) -> Result<Outcome, 
             .collect();
         let disk_after = watch.disk.map(Disk::written_bytes);
         let written = disk_after.zip(disk_before).map(|(after, before)| after - before);
-        Ok(Outcome { tally, usage, disk_written_bytes: written })
+        let window = length(plan, &tally, start, end);
+        Ok(Outcome { tally, usage, disk_written_bytes: written, window })
     })
+}
+
+/// How long the window was: until it was stopped, or until the last of all requests was answered.
+fn length(plan: &Plan, tally: &Tally, start: Instant, end: Instant) -> Duration {
+    let answered = tally.operations() + tally.failures();
+    match plan.requests {
+        Some(all) if answered >= all => tally.elapsed(),
+        _ => plan.stop.end(end).saturating_duration_since(start),
+    }
 }
 
 /// A connection of either protocol.
@@ -283,7 +322,8 @@ fn worker(
         let shared = Shared {
             window,
             requests_left: Cell::new(plan.requests.map(|all| share(all, thread, plan.threads))),
-            tally: RefCell::new(Tally::new(window.start, plan.slice())),
+            tally: RefCell::new(Tally::new(window.start, plan.slice()).until(window.end)),
+            stop: plan.stop.clone(),
         };
         drive_all(plan, thread, connections, shared).await
     })
@@ -311,7 +351,7 @@ async fn drive_all(
     let shared =
         Rc::try_unwrap(shared).map_err(|_| Failure::new("a connection outlived its run"))?;
     let mut tally = shared.tally.into_inner();
-    tally.close(Instant::now(), shared.window.end);
+    tally.close(Instant::now(), shared.stop.end(shared.window.end));
     Ok(tally)
 }
 

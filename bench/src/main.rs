@@ -26,6 +26,7 @@
     reason = "a command line tool talks on its terminal"
 )]
 
+mod bound;
 mod chart;
 mod cli;
 mod comparison;
@@ -35,7 +36,9 @@ mod error;
 mod etcd;
 mod failover;
 mod goals;
+mod join;
 mod keys;
+mod large;
 mod load;
 mod machine;
 mod overload;

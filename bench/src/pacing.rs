@@ -86,7 +86,7 @@ impl Turns {
     /// Whether another round may be sent, now or later.
     pub(crate) fn are_left(&self, shared: &Shared) -> bool {
         let next = self.open.as_ref().map_or_else(Instant::now, |(schedule, _)| schedule.due());
-        next < shared.window.end && shared.requests_left.get() != Some(0)
+        next < shared.end() && shared.requests_left.get() != Some(0)
     }
 
     /// Waits until the next round is due and says since when; `None` in a closed loop: it is now.
@@ -107,7 +107,7 @@ impl Turns {
     pub(crate) fn abandon(&self, shared: &Shared, pipeline: usize) {
         if let Some((schedule, _)) = &self.open {
             let window = shared.window;
-            let unsent = schedule.left_between(window.start, window.end) * pipeline as u64;
+            let unsent = schedule.left_between(window.start, shared.end()) * pipeline as u64;
             let allowed = shared.requests_left.get().unwrap_or(u64::MAX);
             shared.tally.borrow_mut().unanswered += unsent.min(allowed);
         }

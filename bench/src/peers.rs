@@ -11,13 +11,13 @@ use crate::comparison::{Comparison, Findings, Idle, Measurement};
 use crate::error::Failure;
 use crate::goals;
 use crate::keys::Distribution;
-use crate::load::{self, DRAIN, Plan, Protocol};
+use crate::load::{self, DRAIN, Plan, Protocol, Stop};
 use crate::machine::{self, Binaries, Machine};
 use crate::point::{Asked, Case, Dataset, Point};
 use crate::process::{Disk, Sample, Usage, Watch, Watched};
 use crate::stats::Class;
 use crate::target::{Leader, Peer, Running, Site};
-use crate::workload::Verb;
+use crate::workload::{Presence, Verb};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -215,15 +215,24 @@ pub(crate) async fn start_and_fill(
 ) -> Result<Running, Failure> {
     eprintln!("starting {peer}");
     let mut started = Running::start(peer, site).await?;
+    fill(&mut started, dataset).await?;
+    Ok(started)
+}
+
+/// Writes every key of `dataset` once and says how long that took.
+///
+/// Errors: a write fails.
+pub(crate) async fn fill(running: &mut Running, dataset: Dataset) -> Result<Duration, Failure> {
+    let peer = running.peer;
     let case = Case { dataset, point: Point::new(Verb::Set, 1, 1) };
-    let plan = plan(peer, &started.leader().await?, case, Duration::ZERO, Duration::ZERO);
+    let plan = plan(peer, &running.leader().await?, case, Duration::ZERO, Duration::ZERO);
     let began = Instant::now();
     in_thread(move || load::preload(&plan))
         .await?
         .map_err(|failure| Failure::new(format!("{peer}: {failure}")))?;
-    let seconds = began.elapsed().as_secs_f64();
-    eprintln!("filled {peer}: {dataset} in {seconds:.1} s");
-    Ok(started)
+    let took = began.elapsed();
+    eprintln!("filled {peer}: {dataset} in {:.1} s", took.as_secs_f64());
+    Ok(took)
 }
 
 /// What every process uses while nobody asks anything.
@@ -312,6 +321,7 @@ async fn measure(
     let mut leader = target.leader().await?;
     let mut plan = plan(target.peer, &leader, case, options.warmup, options.duration);
     plan.seed = 1 + round as u64;
+    plan.workload.presence = Presence::Filled;
     if case.point.asked != Asked::Leader
         && let Some(asked) = leader.processes.get_mut(1)
     {
@@ -375,6 +385,7 @@ pub(crate) fn plan(
         requests: None,
         rate: point.rate.map(f64::from),
         seed: 1,
+        stop: Stop::default(),
     }
 }
 

@@ -3,11 +3,14 @@
 use crate::etcd::EtcdConnection;
 use crate::keys::Distribution;
 use crate::target::Peer;
-use crate::workload::{Verb, Workload};
+use crate::workload::{Presence, Verb, Workload};
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
+
+/// Bytes of a key, see [`crate::keys`].
+const KEY_BYTES: u64 = 16;
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -145,6 +148,13 @@ pub(crate) struct Dataset {
     pub(crate) value_bytes: usize,
 }
 
+impl Dataset {
+    /// Bytes of keys and values, once.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.keys * (KEY_BYTES + self.value_bytes as u64)
+    }
+}
+
 impl fmt::Display for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys, values of {} bytes", self.keys, self.value_bytes)
@@ -168,6 +178,8 @@ impl Case {
             read_percent: 50,
             mset_keys: 10,
             keys: self.dataset.keys,
+            first_key: 0,
+            presence: Presence::Unknown,
             distribution: self.point.distribution,
             value_bytes: self.dataset.value_bytes,
         }

@@ -13,10 +13,15 @@ use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Length of a tick in `/proc/PID/stat`: `USER_HZ` is 100 on every Linux that Rust supports.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes that a disk at rest still gets: time marks of Raft, and what the system itself notes down.
+const REST_BYTES_MAX: u64 = 1 << 20;
+/// Pause between two looks at whether a disk rests.
+const REST_PAUSE: Duration = Duration::from_millis(250);
 
 /// A process whose use is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +64,23 @@ impl Disk {
         }
     }
 
+    /// Waits until next to nothing has been written to it for `still`: flushes and compactions have
+    /// come to rest. Says whether that came within `longest`.
+    pub(crate) async fn rest(self, still: Duration, longest: Duration) -> bool {
+        let deadline = Instant::now() + longest;
+        let mut quiet = (Instant::now(), self.written_bytes());
+        while Instant::now() < deadline {
+            tokio::time::sleep(REST_PAUSE).await;
+            let written = self.written_bytes();
+            if written.saturating_sub(quiet.1) > REST_BYTES_MAX {
+                quiet = (Instant::now(), written);
+            } else if quiet.0.elapsed() >= still {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Bytes written to it since it exists; 0 where `/proc` does not tell.
     pub(crate) fn written_bytes(self) -> u64 {
         let stats = fs::read_to_string("/proc/diskstats").unwrap_or_default();
@@ -85,6 +107,11 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// User and system time since it began.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.cpu
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.resident_bytes

@@ -39,7 +39,7 @@ impl<'a> LoadReport<'a> {
             plan,
             operations_per_second: outcome.operations_per_second(),
             operations: tally.operations(),
-            elapsed_s: tally.elapsed().as_secs_f64(),
+            elapsed_s: outcome.window.as_secs_f64(),
             latency: tally.latency_of_all(),
             latency_of_reads: tally.latency(Class::Read),
             latency_of_writes: tally.latency(Class::Write),

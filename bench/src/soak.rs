@@ -183,7 +183,7 @@ impl Soak {
             failures: tally.failures(),
             series,
             watermarks,
-            data_bytes: options.dataset.keys * (16 + options.dataset.value_bytes as u64),
+            data_bytes: options.dataset.data_bytes(),
             usage: outcome.usage,
             disk_written_bytes: outcome.disk_written_bytes,
         }
@@ -252,7 +252,7 @@ impl Sampler {
 }
 
 /// Bytes of disk blocks below `path`; files that vanish meanwhile count as nothing.
-fn disk_bytes(path: &Path) -> u64 {
+pub(crate) fn disk_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
     if !metadata.is_dir() {

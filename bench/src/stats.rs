@@ -50,6 +50,10 @@ pub(crate) struct Tally {
     writes: Histogram<u64>,
     origin: Instant,
     last_success: Instant,
+    /// Replies from here on do not count for the throughput.
+    end: Option<Instant>,
+    /// Successes that came after `end`.
+    late: u64,
     /// Longest time without any success, on any connection of the thread.
     pub(crate) longest_gap: Duration,
     /// Latencies in microseconds of what succeeded in each slice of the window.
@@ -58,7 +62,7 @@ pub(crate) struct Tally {
     slice: Duration,
     /// How late this generator began rounds of an open loop for reasons of its own.
     lag: Histogram<u64>,
-    /// Reads that found no value (successes too).
+    /// Reads that found no value: successes, unless the keys were filled, when they are errors too.
     pub(crate) misses: u64,
     /// `MOVED` and `REDIRECT` replies.
     pub(crate) redirects: u64,
@@ -81,6 +85,8 @@ impl Tally {
             writes: new_histogram(),
             origin,
             last_success: origin,
+            end: None,
+            late: 0,
             longest_gap: Duration::ZERO,
             slices: Vec::new(),
             slice,
@@ -94,6 +100,11 @@ impl Tally {
         }
     }
 
+    /// The same tally for a window that ends at `end`.
+    pub(crate) fn until(self, end: Instant) -> Self {
+        Self { end: Some(end), ..self }
+    }
+
     /// Records `count` replies that arrived at `now`, each `latency` after its request was sent.
     pub(crate) fn record(&mut self, class: Class, latency: Duration, count: u64, now: Instant) {
         if count == 0 {
@@ -105,6 +116,9 @@ impl Tally {
             Class::Write => &mut self.writes,
         };
         histogram.saturating_record_n(nanoseconds, count);
+        if self.end.is_some_and(|end| now >= end) {
+            self.late += count;
+        }
         self.longest_gap = self.longest_gap.max(now.saturating_duration_since(self.last_success));
         self.last_success = self.last_success.max(now);
         let since_origin = now.saturating_duration_since(self.origin);
@@ -146,6 +160,7 @@ impl Tally {
     pub(crate) fn merge(&mut self, other: &Tally) {
         self.reads.add(&other.reads).expect("all histograms have the same bounds");
         self.writes.add(&other.writes).expect("all histograms have the same bounds");
+        self.late += other.late;
         self.last_success = self.last_success.max(other.last_success);
         self.longest_gap = self.longest_gap.max(other.longest_gap);
         if self.slices.len() < other.slices.len() {
@@ -171,6 +186,11 @@ impl Tally {
     /// Successful operations.
     pub(crate) fn operations(&self) -> u64 {
         self.reads.len() + self.writes.len()
+    }
+
+    /// Successes whose reply came inside the window: those that throughput is made of.
+    pub(crate) fn operations_in_window(&self) -> u64 {
+        self.operations() - self.late
     }
 
     /// Replies and requests that were no success.

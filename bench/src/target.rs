@@ -12,6 +12,7 @@ use crate::control;
 use crate::error::Failure;
 use crate::etcd;
 use crate::process::Watched;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Serialize, Serializer};
 use std::fmt;
 use std::fs::{self, File};
@@ -26,6 +27,11 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const READY_PAUSE: Duration = Duration::from_millis(100);
 /// End of a log that is shown when a process fails, in bytes.
 const LOG_TAIL_BYTES: usize = 2_000;
+
+/// Pause between two looks at whether a process has ended.
+const STOP_PAUSE: Duration = Duration::from_millis(5);
+/// Offset of the port of a node that joins: that of a peer that does not run then.
+const JOINER_PORT_OFFSET: u16 = 4;
 
 /// A server, or servers that replicate one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -212,12 +218,8 @@ impl Running {
             if let Some(position) = self.find_leader().await {
                 return Ok(self.leader_at(position));
             }
-            for node in &mut self.nodes {
-                if let Some(status) = node.child.try_wait()? {
-                    let tail = log_tail(&node.log);
-                    let text = format!("{} at {} ended: {status}\n{tail}", self.peer, node.address);
-                    return Err(Failure::new(text));
-                }
+            for index in 0..self.nodes.len() {
+                self.check(index)?;
             }
             if Instant::now() > deadline {
                 let tail = self.nodes.first().map(|node| log_tail(&node.log)).unwrap_or_default();
@@ -245,6 +247,62 @@ impl Running {
         let node = &mut self.nodes[index];
         node.child = Node::spawn(&mut node.command, &node.log)?;
         Ok(())
+    }
+
+    /// Asks node `index` to end, as SIGTERM does, and waits until it has, at most `longest`.
+    ///
+    /// Errors: it has ended already, does not end in time, or ends with an error.
+    pub(crate) async fn stop(
+        &mut self,
+        index: usize,
+        longest: Duration,
+    ) -> Result<Duration, Failure> {
+        let node = &mut self.nodes[index];
+        let pid = i32::try_from(node.child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Failure::new("no process to stop"))?;
+        let began = Instant::now();
+        kill_process(pid, Signal::TERM)
+            .map_err(|error| Failure::new(format!("{}: {error}", node.address)))?;
+        while began.elapsed() < longest {
+            if let Some(status) = node.child.try_wait()? {
+                let tail = || log_tail(&node.log);
+                return if status.success() {
+                    Ok(began.elapsed())
+                } else {
+                    Err(Failure::new(format!("{} ended: {status}\n{}", node.address, tail())))
+                };
+            }
+            tokio::time::sleep(STOP_PAUSE).await;
+        }
+        Err(Failure::new(format!("{} does not end within {longest:?}", node.address)))
+    }
+
+    /// Starts one more Kvorum node, which joins the others; its position is the last.
+    ///
+    /// Errors: it cannot be started.
+    pub(crate) fn add_node(&mut self, site: &Site) -> Result<usize, Failure> {
+        let index = self.nodes.len();
+        let port = site.base_port + JOINER_PORT_OFFSET;
+        let data = site.data.join(format!("{}-{index}", self.peer));
+        fs::create_dir_all(&data)?;
+        let log = site.data.join(format!("{}-{index}.log", self.peer));
+        let address = format!("127.0.0.1:{port}");
+        let mut command = commands::joiner(site, &data, &address, &self.addresses());
+        let child = Node::spawn(&mut command, &log)?;
+        self.nodes.push(Node { address, child, log, data, command });
+        Ok(index)
+    }
+
+    /// The process of node `index`, under this name.
+    pub(crate) fn watched(&self, index: usize, name: &str) -> Watched {
+        Watched { name: name.to_owned(), pid: self.nodes[index].child.id() }
+    }
+
+    /// An error that holds the end of its log when node `index` has ended.
+    pub(crate) fn check(&mut self, index: usize) -> Result<(), Failure> {
+        let node = &mut self.nodes[index];
+        let Some(status) = node.child.try_wait()? else { return Ok(()) };
+        Err(Failure::new(format!("{} ended: {status}\n{}", node.address, log_tail(&node.log))))
     }
 
     /// `host:port` of every node.

@@ -26,6 +26,18 @@ const WAIT_TIMEOUT_MS: u32 = 1_000;
 /// Draws after which a key of another node is accepted; its redirect is then counted.
 const OWNED_DRAWS_MAX: u32 = 10_000;
 
+/// What is known of the keys that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Presence {
+    /// Nothing: a value and null are both right.
+    Unknown,
+    /// Every key was written: null is wrong.
+    Filled,
+    /// No key was ever written: a value is wrong.
+    Absent,
+}
+
 /// The requests of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +65,10 @@ pub(crate) struct Workload {
     pub(crate) mset_keys: u64,
     /// Size of the key space.
     pub(crate) keys: u64,
+    /// Number of its first key; with `keys` at most [`KEYS_MAX`].
+    pub(crate) first_key: u64,
+    /// Whether the keys are there, as far as is known.
+    pub(crate) presence: Presence,
     /// How keys are drawn.
     pub(crate) distribution: Distribution,
     /// Size of each value in bytes.
@@ -67,7 +83,7 @@ impl Workload {
 
     /// Checks bounds that involve several options; `pipeline` is requests per round.
     pub(crate) fn check(&self, pipeline: usize) -> Result<(), String> {
-        assert!(self.keys <= KEYS_MAX && self.value_bytes <= VALUE_BYTES_MAX);
+        assert!(self.first_key + self.keys <= KEYS_MAX && self.value_bytes <= VALUE_BYTES_MAX);
         let values = if self.verb == Verb::Mset { self.mset_keys as usize } else { 1 };
         let bytes = pipeline.saturating_mul(values).saturating_mul(self.value_bytes + 64);
         if bytes > ROUND_BYTES_MAX {
@@ -87,6 +103,10 @@ pub(crate) enum Expect {
     Stored,
     /// A bulk string or null: a read.
     Value,
+    /// A bulk string: a read of a key that exists.
+    Present,
+    /// Null: a read of a key that does not exist.
+    Absent,
     /// An integer: a write.
     Counter,
     /// An integer of at least the number asked for: WAIT, which is no operation of its own.
@@ -187,7 +207,11 @@ impl RoundEncoder {
         self.bytes.extend_from_slice(b"*2\r\n$3\r\nGET\r\n$16\r\nkey:");
         push_digits(&mut self.bytes, number);
         self.bytes.extend_from_slice(b"\r\n");
-        self.expected.push(Expect::Value);
+        self.expected.push(match self.workload.presence {
+            Presence::Unknown => Expect::Value,
+            Presence::Filled => Expect::Present,
+            Presence::Absent => Expect::Absent,
+        });
     }
 
     fn push_incr(&mut self) {
@@ -222,7 +246,8 @@ impl RoundEncoder {
 
     /// The next key number whose slot belongs to the node at the other end.
     fn draw(&mut self, prefix: &[u8], suffix: &[u8]) -> u64 {
-        let mut number = self.picker.pick(&mut self.random);
+        let first = self.workload.first_key;
+        let mut number = first + self.picker.pick(&mut self.random);
         let Some(owned) = &self.owned else {
             return number;
         };
@@ -235,7 +260,7 @@ impl RoundEncoder {
             if owned[usize::from(key_slot(&key))] {
                 break;
             }
-            number = self.picker.pick(&mut self.random);
+            number = first + self.picker.pick(&mut self.random);
         }
         number
     }
@@ -258,6 +283,8 @@ mod tests {
             verb,
             read_percent: 50,
             mset_keys: 3,
+            first_key: 0,
+            presence: Presence::Unknown,
             keys: 1_000,
             distribution: Distribution::Uniform,
             value_bytes: 20,

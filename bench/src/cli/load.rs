@@ -3,10 +3,10 @@
 use super::{DURATION_MAX_S, rate, seconds, to_json, write_json};
 use crate::error::Failure;
 use crate::keys::{Distribution, KEYS_MAX};
-use crate::load::{self, Plan, Protocol};
+use crate::load::{self, Plan, Protocol, Stop};
 use crate::process::Watch;
 use crate::report::LoadReport;
-use crate::workload::{MSET_KEYS_MAX, VALUE_BYTES_MAX, Verb, Workload};
+use crate::workload::{MSET_KEYS_MAX, Presence, VALUE_BYTES_MAX, Verb, Workload};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -102,6 +102,8 @@ impl LoadArgs {
                 read_percent: self.read_percent,
                 mset_keys: self.mset_keys,
                 keys: self.keys,
+                first_key: 0,
+                presence: if self.preload { Presence::Filled } else { Presence::Unknown },
                 distribution: self.distribution,
                 value_bytes: self.value_bytes as usize,
             },
@@ -121,6 +123,7 @@ impl LoadArgs {
             requests: self.requests,
             rate: self.rate,
             seed: self.seed,
+            stop: Stop::default(),
         };
         plan.workload.check(plan.pipeline).map_err(Failure::new)?;
         if plan.wait.is_some() && plan.workload.reads() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::keys::Distribution;
+use crate::load::Stop;
 use crate::load::{self, Protocol};
 use crate::process::Watch;
 use crate::workload::Workload;
@@ -98,6 +99,8 @@ fn plan(port: u16, verb: Verb) -> Plan {
             verb,
             read_percent: 50,
             mset_keys: 2,
+            first_key: 0,
+            presence: Presence::Unknown,
             keys: 1_000,
             distribution: Distribution::Uniform,
             value_bytes: 10,
@@ -116,6 +119,7 @@ fn plan(port: u16, verb: Verb) -> Plan {
         requests: Some(501),
         rate: None,
         seed: 1,
+        stop: Stop::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::keys::Distribution;
 use crate::report::LoadReport;
+use crate::workload::Presence;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::{OwnedFrame, Resp2Frame};
 use std::collections::HashSet;
@@ -119,6 +120,8 @@ fn plan(port: u16, verb: Verb) -> Plan {
             verb,
             read_percent: 50,
             mset_keys: 2,
+            first_key: 0,
+            presence: Presence::Unknown,
             keys: 100,
             distribution: Distribution::Uniform,
             value_bytes: 10,
@@ -137,6 +140,7 @@ fn plan(port: u16, verb: Verb) -> Plan {
         requests: Some(1_001),
         rate: None,
         seed: 1,
+        stop: Stop::default(),
     }
 }
 

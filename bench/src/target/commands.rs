@@ -23,13 +23,24 @@ fn address(peer: Peer, site: &Site, index: u16) -> String {
     format!("127.0.0.1:{}", site.base_port + peer.port_offset() + index)
 }
 
-fn kvorum(peer: Peer, site: &Site, data: &Path, index: u16) -> Command {
+/// The command for a Kvorum node that joins `members`.
+pub(super) fn joiner(site: &Site, data: &Path, address: &str, members: &[String]) -> Command {
+    let mut command = kvorum_node(site, data, address);
+    command.arg("--join").arg(members.join(","));
+    command
+}
+
+fn kvorum_node(site: &Site, data: &Path, address: &str) -> Command {
     let mut command = Command::new(&site.kvorum);
-    command.arg("start").arg("--data-dir").arg(data);
-    command.arg("--listen").arg(address(peer, site, index));
+    command.arg("start").arg("--data-dir").arg(data).arg("--listen").arg(address);
     for setting in &site.kvorum_settings {
         command.arg("--set").arg(setting);
     }
+    command
+}
+
+fn kvorum(peer: Peer, site: &Site, data: &Path, index: u16) -> Command {
+    let mut command = kvorum_node(site, data, &address(peer, site, index));
     if peer.nodes() > 1 {
         let members: Vec<String> =
             (0..peer.nodes()).map(|index| address(peer, site, index)).collect();
