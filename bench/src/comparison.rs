@@ -157,7 +157,7 @@ struct Pairing {
     reads: bool,
 }
 
-/// Writes are held against the peers that sync as much, reads against Redis in memory.
+/// Writes, and reads among writes, are held against the peers that sync as much, reads against Redis in memory.
 const PAIRINGS: [Pairing; 7] = [
     Pairing { peer: Peer::KvorumOne, against: Peer::RedisAlways, reads: false },
     Pairing { peer: Peer::KvorumThree, against: Peer::RedisWait, reads: false },
@@ -179,6 +179,8 @@ pub(crate) struct Ratio {
     of_medians: f64,
     /// Inside each round that both completed.
     in_rounds: Spread,
+    /// Requests of either that were no success, in all rounds.
+    failures: u64,
 }
 
 impl Ratio {
@@ -194,6 +196,14 @@ impl Ratio {
             against: pairing.against,
             of_medians: ratio.median,
             in_rounds: ratio.in_rounds,
+            failures: all
+                .iter()
+                .filter(|one| {
+                    [(pairing.peer, case), (pairing.against, theirs)]
+                        .contains(&(one.peer, one.case))
+                })
+                .map(|one| one.failures)
+                .sum(),
         })
     }
 }
@@ -259,7 +269,7 @@ impl Comparison {
             .collect();
         let ratios = cases
             .iter()
-            .filter(|case| case.point.verb != Verb::Mix && case.point.rate.is_none())
+            .filter(|case| case.point.rate.is_none())
             .flat_map(|&case| {
                 let reads = case.point.reads_only();
                 let pairings = PAIRINGS.iter().filter(move |pairing| pairing.reads == reads);

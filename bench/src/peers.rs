@@ -1,8 +1,9 @@
 //! Runs Kvorum and its peers side by side and measures them in turn.
 //!
 //! All peers of a dataset run for the whole comparison of it, idle unless it is their turn. In each
-//! round every point visits every peer, and the order of peers is rotated from point to point and
-//! from round to round, so that no peer always follows the one that leaves the disk busiest.
+//! round every point visits every peer, in an order that is shuffled for each point and round from a
+//! fixed seed, so that no peer always follows the one that leaves the disk busiest. Before a turn,
+//! the others are given time to come to rest.
 //!
 //! Invariant: when the future of [`compare`] ends or is dropped, no process is left and the
 //! temporary directory is gone.
@@ -10,7 +11,7 @@
 use crate::comparison::{Comparison, Findings, Idle, Measurement};
 use crate::error::Failure;
 use crate::goals;
-use crate::keys::Distribution;
+use crate::keys::{Distribution, Random};
 use crate::load::{self, DRAIN, Plan, Protocol, Stop};
 use crate::machine::{self, Binaries, Machine};
 use crate::point::{Asked, Case, Dataset, Point};
@@ -26,6 +27,11 @@ use tokio::sync::oneshot;
 
 /// Time for a peer to come to rest before the next one is measured.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Longest that is waited for the other peers to come to rest, time between two looks, and the CPU
+/// that all of them may use meanwhile: heartbeats, and a tick of the clock or two.
+const REST_MAX: Duration = Duration::from_secs(3);
+const REST_LOOK: Duration = Duration::from_millis(250);
+const REST_CPU_MAX: Duration = Duration::from_millis(30);
 /// Time for all peers to come to rest before they are measured idle.
 const SETTLE_BEFORE_IDLE: Duration = Duration::from_secs(3);
 /// Most bytes of requests that the connections of one case may hold at once.
@@ -281,12 +287,16 @@ async fn measure_all(
     }));
     for round in 0..options.rounds {
         for (turn, &case) in cases.iter().enumerate() {
-            for offset in 0..peers {
-                let target = &mut running[(offset + turn + round) % peers];
-                if !options.wants(target.peer, case.point) {
+            for position in shuffled(peers, round * cases.len() + turn) {
+                if !options.wants(running[position].peer, case.point) {
                     continue;
                 }
                 tokio::time::sleep(SETTLE).await;
+                let pids = |(other, running): (usize, &Running)| {
+                    if other == position { Vec::new() } else { running.pids() }
+                };
+                others_rest(&running.iter().enumerate().flat_map(pids).collect::<Vec<_>>()).await;
+                let target = &mut running[position];
                 match measure(options, target, case, round).await {
                     Ok(measurement) => {
                         eprintln!(
@@ -308,6 +318,30 @@ async fn measure_all(
                 }
             }
         }
+    }
+}
+
+/// The numbers below `count` in an order that depends on `seed` alone (Fisher and Yates).
+fn shuffled(count: usize, seed: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut random = Random::new(seed as u64);
+    for last in (1..count).rev() {
+        order.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    order
+}
+
+/// Waits until these processes use next to nothing, or [`REST_MAX`].
+async fn others_rest(pids: &[u32]) {
+    let cpu = || pids.iter().map(|&pid| Sample::take(pid).cpu()).sum::<Duration>();
+    let (began, mut before) = (Instant::now(), cpu());
+    while !pids.is_empty() && began.elapsed() < REST_MAX {
+        tokio::time::sleep(REST_LOOK).await;
+        let now = cpu();
+        if now.saturating_sub(before) <= REST_CPU_MAX {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -469,6 +503,21 @@ mod tests {
         let open = Matrix { rates: vec![10, 20], ..matrix }.points();
         assert_eq!(open.len(), 2 * points.len());
         assert!(open.iter().all(|point| point.rate.is_some()));
+    }
+
+    #[test]
+    fn the_order_of_peers_is_fixed_and_each_goes_before_and_behind_each_other() {
+        let mut followed = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let order = shuffled(6, seed);
+            assert_eq!(order, shuffled(6, seed));
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [0, 1, 2, 3, 4, 5]);
+            followed.extend(order.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        assert_eq!(followed.len(), 6 * 5, "every peer follows every other at some time");
+        assert_eq!(shuffled(0, 1), [0; 0]);
     }
 
     #[test]

@@ -67,12 +67,11 @@ impl Point {
 
     /// Whether `peer` is measured here.
     ///
-    /// Of the Redis peers, reads concern the one that does nothing but read memory; followers are
+    /// Of the Redis peers, reads alone concern the one that does nothing but read memory; followers are
     /// asked where they can answer linearizably; etcd has no counters and no MSET.
     pub(crate) fn applies_to(self, peer: Peer) -> bool {
-        let reads = matches!(self.verb, Verb::Get | Verb::Mix);
         let verb_fits = match peer {
-            Peer::RedisAlways | Peer::RedisWait => !reads,
+            Peer::RedisAlways | Peer::RedisWait => !self.reads_only(),
             Peer::EtcdThree => EtcdConnection::can(self.verb),
             Peer::KvorumOne | Peer::KvorumThree | Peer::RedisMemory => true,
         };
@@ -225,7 +224,8 @@ mod tests {
         assert_eq!(applies("set-c1-p1"), Peer::ALL);
         assert_eq!(applies("incr-c1-p1").len(), 5);
         use Peer::{EtcdThree, KvorumOne, KvorumThree, RedisMemory};
-        assert_eq!(applies("mix-c1-p1"), [KvorumOne, KvorumThree, RedisMemory, EtcdThree]);
+        assert_eq!(applies("mix-c1-p1"), Peer::ALL);
+        assert_eq!(applies("get-c1-p1"), [KvorumOne, KvorumThree, RedisMemory, EtcdThree]);
         assert_eq!(applies("get-c1-p1-follower"), [KvorumThree, EtcdThree]);
     }
 }

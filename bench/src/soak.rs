@@ -14,6 +14,7 @@ use crate::point::{Case, Dataset, Point};
 use crate::process::{Disk, Sample, Usage, Watch, Watched};
 use crate::stats::{Class, Latency, Series};
 use crate::target::Peer;
+use crate::workload::Presence;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,8 +29,10 @@ mod report;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Warm-up of the run that finds the maximum.
 const WARMUP_OF_MAXIMUM: Duration = Duration::from_secs(3);
-/// Time to come to rest behind the maximum.
-const SETTLE: Duration = Duration::from_secs(3);
+/// How long the disk must be still before the maximum is measured and behind it, and how long that
+/// may take.
+const STILL: Duration = Duration::from_secs(3);
+const REST_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of requests that all connections may hold at once.
 const CONNECTION_BYTES_MAX: usize = 1 << 30;
 
@@ -127,6 +130,7 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
     let case = Case { dataset: options.dataset, point: options.point };
     let leader = target.leader().await?;
     let disk = Disk::of(target.directory());
+    rest(disk).await;
     let (maximum, rate) = match options.point.rate {
         Some(rate) => (None, f64::from(rate)),
         None => {
@@ -134,10 +138,10 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
             let outcome = in_thread(move || load::run(&plan, &Watch::default())).await??;
             let maximum = outcome.operations_per_second();
             eprintln!("maximum {maximum:.0}/s");
-            tokio::time::sleep(SETTLE).await;
             (Some(maximum), maximum * options.share)
         }
     };
+    rest(disk).await;
     if rate < 1.0 {
         return Err(Failure::new("the maximum is below one operation per second"));
     }
@@ -145,12 +149,24 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
     eprintln!("{rate:.0}/s for {minutes:.1} minutes");
     let mut plan = plan(options.peer, &leader, case, options.warmup, options.duration);
     plan.rate = Some(rate);
+    plan.workload.presence = Presence::Filled;
     plan.drain = plan.drain.max(Duration::from_secs(30));
     let sampler = Sampler::start(leader.processes.clone(), target.data_directories());
     let watch = Watch { processes: leader.processes, disk };
     let outcome = in_thread(move || load::run(&plan, &watch)).await??;
     let watermarks = sampler.stop()?;
     Ok(Soak::new(options, stage.machine, fill_s, maximum, rate, outcome, watermarks))
+}
+
+/// Waits until flushes and compactions have come to rest, and says when they have not.
+async fn rest(disk: Option<Disk>) {
+    let rested = match disk {
+        Some(disk) => disk.rest(STILL, REST_MAX).await,
+        None => false,
+    };
+    if !rested {
+        eprintln!("! the disk did not come to rest");
+    }
 }
 
 impl Soak {

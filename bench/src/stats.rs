@@ -368,6 +368,18 @@ mod tests {
     }
 
     #[test]
+    fn replies_behind_the_window_do_not_count_for_the_throughput() {
+        let origin = Instant::now();
+        let mut tally = Tally::new(origin, SLICE).until(origin + 10 * MS);
+        tally.record(Class::Write, MS, 5, origin + 9 * MS);
+        tally.record(Class::Write, MS, 7, origin + 10 * MS);
+        let mut other = Tally::new(origin, SLICE).until(origin + 10 * MS);
+        other.record(Class::Read, MS, 2, origin + 11 * MS);
+        tally.merge(&other);
+        assert_eq!((tally.operations(), tally.operations_in_window()), (14, 5));
+    }
+
+    #[test]
     fn each_slice_has_its_own_percentiles() {
         let origin = Instant::now();
         let mut tally = Tally::new(origin, SLICE);

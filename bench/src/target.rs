@@ -298,6 +298,11 @@ impl Running {
         Watched { name: name.to_owned(), pid: self.nodes[index].child.id() }
     }
 
+    /// The ids of all its processes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().map(|node| node.child.id()).collect()
+    }
+
     /// An error that holds the end of its log when node `index` has ended.
     pub(crate) fn check(&mut self, index: usize) -> Result<(), Failure> {
         let node = &mut self.nodes[index];

@@ -131,6 +131,10 @@ impl fmt::Display for Ratio {
             self.of_medians,
             self.in_rounds.min,
             self.in_rounds.max
-        )
+        )?;
+        match self.failures {
+            0 => Ok(()),
+            failures => write!(f, "  ! {failures} failed requests"),
+        }
     }
 }

@@ -70,6 +70,17 @@ fn a_ratio_has_the_medians_in_its_middle_and_the_rounds_at_its_ends() {
 }
 
 #[test]
+fn a_mix_is_held_against_peers_that_sync_and_failures_mark_a_ratio() {
+    let mut all = measured(Peer::KvorumThree, case("mix-c50-p1"), &[60.0]);
+    all.extend(measured(Peer::RedisWait, case("mix-c50-p1"), &[30.0]));
+    all[1].failures = 7;
+    let comparison = compare(&["mix-c50-p1"], all);
+    let [ratio] = comparison.ratios.as_slice() else { panic!("one pair was measured") };
+    assert_eq!((ratio.against, ratio.of_medians, ratio.failures), (Peer::RedisWait, 2.0, 7));
+    assert!(comparison.to_string().contains("! 7 failed requests"), "{comparison}");
+}
+
+#[test]
 fn reads_are_held_against_memory_and_rounds_that_miss_are_left_out() {
     let mut all = measured(Peer::KvorumThree, case("get-c50-p1"), &[60.0, 61.0]);
     all.extend(measured(Peer::RedisMemory, case("get-c50-p1"), &[100.0]));

@@ -168,6 +168,43 @@ fn threads_share_connections_and_requests() {
 }
 
 #[test]
+fn null_is_a_failure_where_keys_were_filled_and_the_only_success_where_none_exists() {
+    let with = |presence| {
+        let base = plan(Stub::default().start(), Verb::Get);
+        let workload = Workload { presence, ..base.workload.clone() };
+        run(&Plan { workload, ..base }, &Watch::default()).unwrap().tally
+    };
+    // The stub knows a key from the second request on.
+    let unknown = with(Presence::Unknown);
+    assert_eq!((unknown.operations(), unknown.failures()), (1_001, 0));
+    assert!(unknown.misses > 0);
+    let filled = with(Presence::Filled);
+    assert!(filled.misses > 0 && filled.failures() == filled.misses);
+    assert_eq!(filled.operations() + filled.misses, 1_001);
+    assert_eq!(filled.errors["MISS"].count, filled.misses);
+    let absent = with(Presence::Absent);
+    assert!(absent.operations() > 0 && absent.failures() > 0);
+    assert_eq!(absent.operations() + absent.failures(), 1_001);
+}
+
+#[test]
+fn a_run_ends_when_it_is_stopped() {
+    let port = Stub::default().start();
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        stopped.now();
+    });
+    let duration = Duration::from_secs(600);
+    let plan = Plan { requests: None, duration, stop, ..plan(port, Verb::Set) };
+    let outcome = run(&plan, &Watch::default()).unwrap();
+    assert!(outcome.window < Duration::from_secs(60), "{:?}", outcome.window);
+    let counted = outcome.operations_per_second() * outcome.window.as_secs_f64();
+    assert!((counted - outcome.tally.operations() as f64).abs() < 1.0);
+}
+
+#[test]
 fn a_run_ends_with_its_window_and_leaves_out_the_warm_up() {
     let port = Stub::default().start();
     let plan = Plan {
