@@ -15,7 +15,6 @@ use crate::point::Case;
 use crate::process::Usage;
 use crate::stats::{Latency, Series, Spread};
 use crate::target::Peer;
-use crate::workload::Verb;
 use serde::Serialize;
 
 /// Share of a core in percent, for each thread, from which on the generator may be the limit.
