@@ -33,6 +33,7 @@ mod reclaim;
 mod rows;
 mod shared;
 mod stored;
+mod sync;
 mod transfer;
 mod view;
 mod write;
@@ -246,10 +247,10 @@ fn first_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), Sto
     let dir = &options.dir;
     remove_generations(dir, None)?;
     // The folder itself may be new, too.
-    current::sync_dir(&fs::canonicalize(dir)?.join(".."))?;
+    sync::sync_dir(&fs::canonicalize(dir)?.join(".."))?;
     let generation = Generation::create(current::generation_dir(dir, 1), options)?;
     generation.load(std::iter::empty(), Some(0), &|| true)?;
-    current::sync_dir(dir)?;
+    sync::sync_dir(dir)?;
     current::prepare(dir, Current::Ready(1))?;
     generation.keep();
     current::switch(dir)?;

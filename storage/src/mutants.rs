@@ -71,6 +71,8 @@ mutants! {
         "A snapshot does not say who the members are."
     TruncatedLogAccepted "truncated-log-accepted"
         "Damage to what was synced is taken for a torn end of the log."
+    SnapshotNotSynced "snapshot-not-synced"
+        "What says which snapshot is installed is never synced."
     CrcOff "crc-off"
         "Checksums of the log's records are not compared."
     WipedRejoin "wiped-rejoin"

@@ -5,6 +5,7 @@
 //! it. `creating` is written before the very first generation exists and means that nothing was ever
 //! stored. So a missing CURRENT beside a generation is damage, never a reason to start empty.
 
+use super::sync::{sync_dir, sync_file};
 use crate::error::StorageError;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -71,22 +72,16 @@ pub(super) fn read(dir: &Path) -> Result<Option<Current>, StorageError> {
 
 /// Writes the new CURRENT beside the old one, durably; [`switch`] makes it count.
 pub(super) fn prepare(dir: &Path, current: Current) -> Result<(), StorageError> {
-    let mut file = File::create(dir.join(TEMPORARY_FILE))?;
+    let path = dir.join(TEMPORARY_FILE);
+    let mut file = File::create(&path)?;
     file.write_all(&encode(current))?;
-    file.sync_all()?;
-    Ok(())
+    Ok(sync_file(&file, &path)?)
 }
 
 /// Makes the prepared CURRENT count. After an error it is unknown which of the two does.
 pub(super) fn switch(dir: &Path) -> Result<(), StorageError> {
     fs::rename(dir.join(TEMPORARY_FILE), dir.join(FILE))?;
-    sync_dir(dir)
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StorageError> {
-    File::open(dir)?.sync_all()?;
-    Ok(())
+    Ok(sync_dir(dir)?)
 }
 
 fn encode(current: Current) -> Vec<u8> {

@@ -7,6 +7,8 @@
 //! - A new state is a new database in a new folder, never a second keyspace of the same database:
 //!   fjall reuses ids of deleted keyspaces after a restart, and its bookkeeping of them is ordered by
 //!   numbers that may go back.
+//! - fjall syncs the folder of its keyspaces before it makes any, and never again: their names are
+//!   made durable here.
 //! - The log index up to which the tables are complete is a row of the same ingestion, at a key that
 //!   no shard uses, so that data and log index cannot come apart.
 //!
@@ -15,6 +17,7 @@
 //! without that lock; walks over ranges take it once each.
 
 use super::reclaim::RowFilter;
+use super::sync::sync_dir;
 use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
 use crate::limits::STORAGE_KEY_BYTES_MAX;
@@ -37,6 +40,8 @@ pub(super) const RESERVED: &[u8] = &[0xFF, 0xFF];
 const DURABLE_KEY: &[u8] = b"\xFF\xFFdurable";
 
 const KEYSPACE: &str = "rows";
+/// Where fjall keeps a folder for each keyspace.
+pub(super) const KEYSPACES_DIR: &str = "keyspaces";
 /// Overlapping loads that may wait in level 0; each costs every read a look.
 const LEVEL_0_RUNS_MAX: usize = 12;
 /// How often a full level 0 is looked at.
@@ -85,16 +90,17 @@ impl Generation {
         let filter = RowFilter::default();
         let database = open_database(&folder.path, options, &filter)?;
         let rows = database.keyspace(KEYSPACE, table_options)?;
+        sync_dir(&folder.path.join(KEYSPACES_DIR))?;
         Ok(Self { rows, database, replaced: AtomicBool::new(false), filter, folder })
     }
 
     /// Opens an existing generation; returns it with its durable log index.
     pub(super) fn open(path: PathBuf, options: &DiskOptions) -> Result<(Self, u64), StorageError> {
         let damaged = |what: &str| StorageError::Corrupt(format!("{}: {what}", path.display()));
-        if !path.join("version").is_file() || !path.join("keyspaces").is_dir() {
+        if !path.join("version").is_file() || !path.join(KEYSPACES_DIR).is_dir() {
             return Err(damaged("the tables are missing"));
         }
-        for entry in fs::read_dir(path.join("keyspaces"))? {
+        for entry in fs::read_dir(path.join(KEYSPACES_DIR))? {
             // fjall ends the process when it meets such an entry.
             if entry?.file_name().to_str().is_none_or(|name| name.parse::<u64>().is_err()) {
                 return Err(damaged("unknown entry among the tables"));

@@ -9,6 +9,7 @@
 use super::current::{self, Current};
 use super::generation::{Generation, RESERVED, Tables, is_storage_key};
 use super::shared::{Retired, Shared, Step};
+use super::sync::sync_dir;
 use super::view::{Version, View};
 use super::write::WriteTurn;
 use crate::dropped::Dropped;
@@ -111,7 +112,7 @@ impl Import {
     /// Makes CURRENT name the new generation.
     fn switch(&self) -> Result<(), StorageError> {
         let dir = &self.shared.options.dir;
-        current::sync_dir(dir)?;
+        sync_dir(dir)?;
         current::prepare(dir, Current::Ready(self.number))?;
         self.shared.reached(Step::ImportPrepared)?;
         // From here on CURRENT may name the new generation whatever happens. After an error it is

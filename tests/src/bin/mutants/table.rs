@@ -135,6 +135,9 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             storage("log::tests::rot::every_damaged_byte_of_a_closed_log_is_found"),
             cluster("durability::a_log_damaged_in_the_middle_keeps_the_node_from_starting"),
         ],
+        Mutant::SnapshotNotSynced => {
+            vec![storage("disk::tests::install::power_may_fail_at_every_sync_of_an_installation")]
+        }
         Mutant::CrcOff => vec![
             storage("log::format::tests::every_flipped_bit_is_found"),
             cluster("durability::a_log_damaged_in_the_middle_keeps_the_node_from_starting"),
