@@ -1,6 +1,7 @@
 //! What clients did and saw, in memory for the checkers and as JSON lines on disk, with the windows
 //! of time in which faults were active.
 
+use crate::faults::Fault;
 use kvorum_tests::history::Operation;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -159,6 +160,13 @@ impl Journal {
 }
 
 impl History {
+    /// When faults of a class were active.
+    pub fn windows_of(&self, fault: Fault) -> Vec<(u64, u64)> {
+        let name = format!("{fault:?}");
+        let of_class = self.windows.iter().filter(|window| window.2 == name);
+        of_class.map(|window| (window.0, window.1)).collect()
+    }
+
     /// Operations with a known outcome that overlap a fault window.
     pub fn inside_windows(&self) -> usize {
         let mut windows: Vec<(u64, u64)> = self.windows.iter().map(|w| (w.0, w.1)).collect();

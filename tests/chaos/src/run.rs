@@ -10,6 +10,7 @@ use crate::report::{INSIDE_PERCENT, Quota, Report};
 use crate::workload::{ACCOUNTS, DEPOSIT, Shared, account};
 use crate::world::{HEAL_WAIT, World};
 use kvorum_tests::client::{Client, text};
+use kvorum_tests::linearizability::STEPS_MAX;
 use kvorum_tests::random::Random;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -133,10 +134,7 @@ pub fn run(plan: &Plan, root: &Path) -> Result<Report, String> {
     let history = journal.finish().map_err(|error| error.to_string())?;
     let begun = Instant::now();
     report.violations.extend(last_look(&mut arena, &history));
-    let verdict = check::all(&history);
-    if !arena.injected.contains_key(&Fault::Clock) {
-        report.violations.extend(invariants::early(&history.leases, &history.looks));
-    }
+    let verdict = check::all(&history, STEPS_MAX);
     report.figures.comparisons = heals.comparisons;
     report.take(&history, verdict);
     report.judged = begun.elapsed();

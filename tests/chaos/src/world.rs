@@ -34,6 +34,9 @@ const SETTINGS: [&str; 6] = [
 const LOOPBACK: [&str; 1] = ["enable-debug-command=local"];
 const NETWORK: [&str; 2] = ["enable-debug-command=yes", "protected-mode=no"];
 
+/// What [`World::digest`] begins with where there is one.
+const DIGEST: &str = "digest ";
+
 /// Pause between two looks.
 const POLL: Duration = Duration::from_millis(40);
 
@@ -206,12 +209,7 @@ impl World {
                 let digests: Vec<String> =
                     (0..self.members.len()).map(|at| self.digest(at)).collect();
                 if applied(&self.infos()) == Some(index) {
-                    let same = digests.iter().all(|digest| *digest == digests[0]);
-                    let known = digests.iter().all(|digest| digest.starts_with("digest "));
-                    return match same && known {
-                        true => Ok(digests[0].clone()),
-                        false => Err(format!("states differ at {index}: {digests:?}")),
-                    };
+                    return same_state(index, &digests);
                 }
             }
             if begun.elapsed() > limit {
@@ -230,7 +228,7 @@ impl World {
             client.call(&["READONLY"])?;
             let digest = text(&client.call(&["DEBUG", "DIGEST"])?);
             let keys = text(&client.call(&["DBSIZE"])?);
-            Ok(format!("digest {digest} of {keys} keys"))
+            Ok(format!("{DIGEST}{digest} of {keys} keys"))
         });
         asked.unwrap_or_else(|error| format!("no answer: {error}"))
     }
@@ -315,6 +313,19 @@ fn applied(infos: &[BTreeMap<String, String>]) -> Option<u64> {
     (index > 0 && infos.iter().all(same)).then_some(index)
 }
 
+/// Whether all nodes have said the same of their states, at one log index, and have said it.
+fn same_state(index: u64, digests: &[String]) -> Result<String, String> {
+    let is_known = |digest: &String| {
+        let hash = digest.strip_prefix(DIGEST).and_then(|rest| rest.split(' ').next());
+        hash.is_some_and(|hash| hash.len() == 40 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let is_same = digests.iter().all(|digest| *digest == digests[0]);
+    if is_same && digests.iter().all(is_known) {
+        return Ok(digests[0].clone());
+    }
+    Err(format!("states differ at {index}: {digests:?}"))
+}
+
 fn brief(info: &BTreeMap<String, String>) -> String {
     let names = [
         "raft_node_id",
@@ -328,4 +339,71 @@ fn brief(info: &BTreeMap<String, String>) -> String {
     ];
     let fields = names.map(|name| info.get(name).map_or("-", String::as_str).to_owned());
     fields.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(id: u64, leader: u64, index: u64, voters: u64) -> BTreeMap<String, String> {
+        let role = if id == leader { "leader" } else { "follower" };
+        let fields = [
+            ("raft_node_id", id.to_string()),
+            ("raft_leader_id", leader.to_string()),
+            ("raft_role", role.to_owned()),
+            ("raft_is_voting", "yes".to_owned()),
+            ("raft_num_voting_nodes", voters.to_string()),
+            ("raft_last_applied_index", index.to_string()),
+            ("raft_current_index", index.to_string()),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    #[test]
+    fn states_are_the_same_only_where_all_say_so() {
+        let digest = |byte: &str, keys: u64| format!("digest {} of {keys} keys", byte.repeat(20));
+        let same = |digests: &[String]| same_state(7, digests);
+        let one = digest("a0", 3);
+        assert_eq!(same(&[one.clone(), one.clone()]), Ok(one.clone()));
+        for other in [digest("a1", 3), digest("a0", 4), "no answer: timed out".to_owned()] {
+            let said = same(&[one.clone(), one.clone(), other.clone()]).unwrap_err();
+            assert!(said.contains("differ at 7") && said.contains(&other), "{said}");
+        }
+        // All silent, or all with the same error, is no agreement.
+        for silent in ["no answer: timed out", "digest ERR state store of 3 keys", "digest  of"] {
+            assert!(same(&[silent.to_owned(), silent.to_owned()]).is_err(), "{silent}");
+        }
+    }
+
+    #[test]
+    fn states_are_compared_once_all_have_applied_all() {
+        let infos = |indexes: &[u64]| -> Vec<_> {
+            indexes.iter().map(|index| info(*index, 1, *index, 3)).collect()
+        };
+        assert_eq!(applied(&infos(&[9, 9, 9])), Some(9));
+        assert_eq!(applied(&infos(&[9, 8, 9])), None);
+        assert_eq!(applied(&infos(&[0, 0, 0])), None);
+        let mut behind = infos(&[9, 9]);
+        behind[1].insert("raft_current_index".to_owned(), "10".to_owned());
+        assert_eq!(applied(&behind), None, "an entry is not applied yet");
+        assert_eq!(applied(&[info(1, 1, 9, 3), BTreeMap::new()]), None, "one does not answer");
+    }
+
+    #[test]
+    fn a_settled_cluster_has_one_leader_whom_all_voters_follow() {
+        let cluster = || vec![info(1, 2, 9, 3), info(2, 2, 9, 3), info(3, 2, 9, 3)];
+        assert_eq!(agreed(&cluster()), Some(1));
+        let without = |at: usize, change: BTreeMap<String, String>| {
+            let mut infos = cluster();
+            infos[at] = change;
+            agreed(&infos)
+        };
+        assert_eq!(without(0, BTreeMap::new()), None, "one does not answer");
+        assert_eq!(without(0, info(1, 1, 9, 3)), None, "two lead");
+        assert_eq!(without(2, info(3, 1, 9, 3)), None, "one follows another");
+        assert_eq!(without(2, info(3, 2, 9, 4)), None, "one knows other members");
+        let mut learner = info(3, 2, 9, 3);
+        learner.insert("raft_is_voting".to_owned(), "no".to_owned());
+        assert_eq!(without(2, learner), None);
+    }
 }
