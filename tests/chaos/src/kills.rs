@@ -30,6 +30,13 @@ pub struct Outcome {
     pub is_cut_short: bool,
 }
 
+impl Outcome {
+    /// Whether all that was asked for was done, and nothing was lost.
+    pub fn is_good(&self) -> bool {
+        self.faults.is_empty() && !self.is_cut_short
+    }
+}
+
 /// Writers of the load.
 const WRITERS: usize = 4;
 /// Acknowledged writes between two faults.
@@ -90,4 +97,16 @@ fn serve(load: &Load) -> Result<(), String> {
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_than_asked_for_is_a_failure() {
+        assert!(Outcome::default().is_good());
+        assert!(!Outcome { is_cut_short: true, ..Outcome::default() }.is_good());
+        assert!(!Outcome { faults: vec!["lost".to_owned()], ..Outcome::default() }.is_good());
+    }
 }

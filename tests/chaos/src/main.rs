@@ -139,5 +139,5 @@ fn report_kills(outcome: Result<kills::Outcome, String>) -> bool {
         println!("| the time was over before all were done | |");
     }
     outcome.faults.iter().take(20).for_each(|fault| println!("{fault}"));
-    outcome.faults.is_empty()
+    outcome.is_good()
 }

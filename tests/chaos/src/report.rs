@@ -84,6 +84,12 @@ impl Report {
         self.effects.get(&format!("{fault:?}")).copied().unwrap_or(0)
     }
 
+    /// Faults injected, and those of them that took effect.
+    fn injected_and_in_effect(&self) -> (u64, u64) {
+        let in_effect = self.injected.keys().map(|fault| self.effect(*fault)).sum();
+        (self.injected.values().sum(), in_effect)
+    }
+
     /// Adds what another cluster's run found.
     pub fn absorb(&mut self, other: Report) {
         self.nodes.extend(other.nodes);
@@ -139,6 +145,10 @@ impl Report {
                 all.push(format!("{fault:?} was injected {injected} times and had no effect"));
             }
         }
+        let (injected, in_effect) = self.injected_and_in_effect();
+        if in_effect * 2 < injected {
+            all.push(format!("of {injected} faults, only {in_effect} were in effect"));
+        }
         let figures = &self.figures;
         if figures.transfers == 0 || figures.sums == 0 || figures.blocks == 0 {
             all.push("some kind of client did nothing".to_owned());
@@ -175,9 +185,9 @@ impl fmt::Display for Report {
         row("leases, looks", format!("{}, {}", figures.leases, figures.looks))?;
         row("ledger writes", figures.ledger.to_string())?;
         row("heals with equal states", figures.comparisons.to_string())?;
-        let injected: u64 = self.injected.values().sum();
-        let in_effect: u64 = self.classes.iter().map(|fault| self.effect(*fault)).sum();
+        let (injected, in_effect) = self.injected_and_in_effect();
         row("faults: injected, in effect", format!("{injected}, {in_effect}"))?;
+        row("classes of faults", self.classes.len().to_string())?;
         for fault in &self.classes {
             let injected = self.injected.get(fault).copied().unwrap_or(0);
             let figure = format!("{injected}, {}", self.effect(*fault));
@@ -242,7 +252,16 @@ mod tests {
         let mut idle = some(5, 1, Some(0));
         idle.injected.insert(Fault::Ring, 2);
         idle.judge(Quota::default());
-        assert_eq!(idle.shortcomings, ["Ring was injected 2 times and had no effect"]);
+        let said =
+            ["Ring was injected 2 times and had no effect", "of 4 faults, only 1 were in effect"];
+        assert_eq!(idle.shortcomings, said);
+        let mut hollow = some(3, 2, None);
+        hollow.injected.insert(Fault::KillOne, 4);
+        hollow.judge(Quota::default());
+        assert!(hollow.is_good(), "{hollow}");
+        hollow.injected.insert(Fault::KillOne, 5);
+        hollow.judge(Quota::default());
+        assert_eq!(hollow.shortcomings, ["of 5 faults, only 2 were in effect"]);
         let mut outside = some(3, 4, None);
         outside.figures.inside = 149;
         outside.judge(Quota { each: 4, operations: 500 });
