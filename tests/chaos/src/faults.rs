@@ -3,13 +3,10 @@
 //! what was tried.
 
 use crate::world::{World, number};
-use kvorum_tests::client::Client;
 use kvorum_tests::random::Random;
-use protocol::Reply;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::net::TcpStream;
+use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
@@ -44,7 +41,11 @@ pub enum Fault {
     Clock,
     Transfer,
     Replace,
+    Grow,
+    RemoveLive,
     SnapshotKill,
+    SnapshotPowerCut,
+    SnapshotRot,
     SnapshotDamage,
     Flood,
     SlowReader,
@@ -59,7 +60,7 @@ pub enum Fault {
 use Fault::*;
 
 /// Faults that need no root and no tools.
-pub const SHALLOW: [Fault; 19] = [
+pub const SHALLOW: [Fault; 21] = [
     KillOne,
     KillLeader,
     KillAll,
@@ -76,13 +77,15 @@ pub const SHALLOW: [Fault; 19] = [
     Lossy,
     Corrupt,
     Transfer,
+    Grow,
+    RemoveLive,
     Flood,
     SlowReader,
     HalfOpen,
 ];
 
 /// Faults that need a shim, a file system of their own, or a snapshot.
-pub const DEEP: [Fault; 13] = [
+pub const DEEP: [Fault; 15] = [
     PowerOne,
     PowerAll,
     SyncError,
@@ -95,6 +98,8 @@ pub const DEEP: [Fault; 13] = [
     Clock,
     Replace,
     SnapshotKill,
+    SnapshotPowerCut,
+    SnapshotRot,
     SnapshotDamage,
 ];
 
@@ -107,6 +112,18 @@ pub const PACKETS: [Fault; 2] = [DeafOneWay, PacketLoss];
 /// Every class there is.
 pub fn all() -> impl Iterator<Item = Fault> {
     SHALLOW.into_iter().chain(DEEP).chain(NETWORKS).chain(PACKETS).chain([Ring])
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let is_it = |fault: &Fault| format!("{fault:?}").eq_ignore_ascii_case(name);
+        all().find(is_it).ok_or_else(|| {
+            let all: Vec<String> = all().map(|fault| format!("{fault:?}")).collect();
+            format!("the classes are {}", all.join(", "))
+        })
+    }
 }
 
 /// The classes that a world of this size can be given.
@@ -182,7 +199,14 @@ impl Arena {
                 let other = self.other_than(leader);
                 self.replace(other)?
             }
+            Grow => self.grow()?,
+            RemoveLive => {
+                let one = if self.random.percent(50) { leader } else { any };
+                self.replace_live(one)?
+            }
             SnapshotKill => self.snapshot_kill(leader)?,
+            SnapshotPowerCut => self.snapshot_power_cut(leader)?,
+            SnapshotRot => self.snapshot_rot(leader)?,
             SnapshotDamage => self.snapshot_damage(leader)?,
             Flood => self.flood(any),
             SlowReader => self.slow_reader(leader),
@@ -321,49 +345,21 @@ impl Arena {
         let moved = self.world.leader().is_some_and(|now| now != leader);
         u64::from(answer == "OK" && moved)
     }
+}
 
-    fn flood(&mut self, at: usize) -> u64 {
-        let addr = self.world.members[at].node.addr.clone();
-        let mut connections = Vec::new();
-        for number in 0..400 {
-            let Ok(mut client) = Client::connect(&addr) else { break };
-            let sent = client.send(&[["SET", "flood", &"x".repeat(number)].to_vec()]);
-            if sent.is_ok() {
-                connections.push(client);
-            }
-        }
-        let answered = connections.iter_mut().filter_map(|client| client.receive().ok()).count();
-        self.count("Flood: connections", connections.len() as u64);
-        u64::from(answered > 100)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
 
-    /// Asks for far more than it reads.
-    fn slow_reader(&mut self, at: usize) -> u64 {
-        let addr = self.world.members[at].node.addr.clone();
-        let Ok(mut client) = Client::connect(&addr) else { return 0 };
-        let value = "v".repeat(300_000);
-        let set = client.call(&["SET", "large", &value]);
-        if !matches!(set, Ok(Reply::Simple(_))) {
-            return 0;
+    #[test]
+    fn every_class_is_there_once_and_is_known_by_its_name() {
+        let classes: Vec<Fault> = all().collect();
+        assert_eq!(classes.iter().collect::<BTreeSet<_>>().len(), classes.len());
+        for class in classes {
+            assert_eq!(format!("{class:?}").parse(), Ok(class));
         }
-        let requests = vec![vec!["GET", "large"]; 400];
-        let sent = client.send(&requests).is_ok();
-        self.rest();
-        u64::from(sent)
-    }
-
-    /// Requests that never end, and connections that are left.
-    fn half_open(&mut self, at: usize) -> u64 {
-        let addr = self.world.members[at].node.addr.clone();
-        let mut open = Vec::new();
-        for part in ["*3\r\n$3\r\nSET\r\n$1\r\nk", "*1\r\n$5\r\nMULTI\r\n*2\r\n", "PIN", "*100\r\n"]
-        {
-            let Ok(mut stream) = TcpStream::connect(&addr) else { continue };
-            if stream.write_all(part.as_bytes()).is_ok() {
-                open.push(stream);
-            }
-        }
-        self.rest();
-        u64::from(open.len() == 4)
+        assert_eq!("removelive".parse(), Ok(RemoveLive));
+        assert!("Storm".parse::<Fault>().unwrap_err().contains("KillOne, KillLeader"));
     }
 }

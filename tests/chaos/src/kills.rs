@@ -55,7 +55,7 @@ pub fn run(counts: Counts, seed: u64, limit: Duration, root: &Path) -> Result<Ou
         left.extend(std::iter::repeat_n(kind, *count as usize));
     }
     let (begun, mut outcome) = (Instant::now(), Outcome::default());
-    let load = Load::start(&world.addresses(), WRITERS);
+    let load = Load::start(&world.addresses.all(), WRITERS);
     while !left.is_empty() && begun.elapsed() < limit {
         let kind = left.swap_remove(random.below(left.len()));
         let leader = world.settle(HEAL_WAIT)?;

@@ -18,6 +18,8 @@ pub mod report;
 mod rot;
 pub mod run;
 pub mod shim;
+mod snapshots;
+mod strangers;
 pub mod wires;
 pub mod workload;
 pub mod world;

@@ -3,6 +3,7 @@
 //! Exits with 1 when anything is wrong; then the data is kept, and its place and the seed printed.
 
 use clap::{Parser, Subcommand};
+use kvorum_chaos::faults::Fault;
 use kvorum_chaos::kills::{self, Counts};
 use kvorum_chaos::report::Quota;
 use kvorum_chaos::run::{self, Plan};
@@ -36,6 +37,9 @@ struct Arguments {
     /// by default 2000 a minute, with --each none.
     #[arg(long)]
     operations: Option<u64>,
+    /// Only faults of these classes, as `--only Grow,RemoveLive`; the table of a run names them.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Fault>,
     /// Only what needs no root and no C compiler.
     #[arg(long)]
     shallow: bool,
@@ -77,7 +81,7 @@ fn main() -> ExitCode {
             let report = run::series(&plan(&arguments, seed, lasts), &sizes, root.path());
             match &report {
                 Ok(report) => println!("{report}"),
-                Err(error) => println!("the cluster did not start: {error}"),
+                Err(error) => println!("there was no run: {error}"),
             }
             report.is_ok_and(|report| report.is_good())
         }
@@ -109,6 +113,7 @@ fn plan(arguments: &Arguments, seed: u64, lasts: Duration) -> Plan {
         faults_max: None,
         quota: Quota { each: arguments.each, operations },
         before: BTreeMap::new(),
+        only: arguments.only.clone(),
         deep: !arguments.shallow,
         sets: 2,
         // A run with a quota lasts long: what its clients did has to fit into memory.

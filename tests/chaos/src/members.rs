@@ -1,20 +1,13 @@
-//! Members that are removed, emptied, and join anew; and what befalls the snapshot they need.
+//! Members that join, are removed while they serve or after they were lost, and join anew.
 
 use crate::faults::Arena;
-use crate::proxy::Rule;
-use crate::world::{HEAL_WAIT, number};
+use crate::world::{HEAL_WAIT, Member, number};
 use kvorum_tests::client::{Client, text};
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a node says about itself.
-const RECEIVING: &str = "receiving a snapshot";
-const INSTALLED: &str = "snapshot installed";
-
-/// Written before a snapshot is wanted: more than `log-max-bytes` of the nodes.
-const FAT_BYTES: usize = 3 << 20;
-const FAT_KEYS: usize = 12;
+/// How long an order may be refused, and a removed node unaware of it.
+const ORDER_WAIT: Duration = Duration::from_secs(40);
 
 impl Arena {
     pub(crate) fn remember(&mut self) {
@@ -46,106 +39,103 @@ impl Arena {
     }
 
     /// Empties a stopped node's disk, and has it removed from the cluster.
-    fn empty(&mut self, at: usize) -> Result<u64, String> {
+    pub(crate) fn empty(&mut self, at: usize) -> Result<u64, String> {
+        let old = self.id(at);
+        self.world.wipe(at);
+        self.remove(at, old)?;
+        Ok(old)
+    }
+
+    /// The id of a node, asked while it may still answer.
+    fn id(&mut self, at: usize) -> u64 {
         let old = self.ids[at];
         self.remember();
-        let old = if self.ids[at] == 0 { old } else { self.ids[at] };
-        self.world.wipe(at);
+        if self.ids[at] == 0 { old } else { self.ids[at] }
+    }
+
+    /// Has the node with this id removed by an order to another node.
+    fn remove(&mut self, at: usize, id: u64) -> Result<(), String> {
         let begun = Instant::now();
         loop {
-            let answer = self.order(at, &["RAFT.NODE", "REMOVE", &old.to_string()]);
+            let answer = self.order(at, &["RAFT.NODE", "REMOVE", &id.to_string()]);
             // An outcome that was unknown before shows in the next answer.
             if answer == "OK" || answer.contains("there is no node") {
                 self.count("Remove", 1);
-                return Ok(old);
+                return Ok(());
             }
-            if begun.elapsed() > Duration::from_secs(40) {
-                return Err(format!("node {at} (id {old}) cannot be removed: {answer}"));
+            if begun.elapsed() > ORDER_WAIT {
+                return Err(format!("node {at} (id {id}) cannot be removed: {answer}"));
             }
             thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// Empties a follower and lets it join anew over slow links, until it receives a snapshot: the
-    /// node, where its output began, and whether it was met while it received.
-    fn receiver(&mut self, leader: usize) -> Result<(usize, usize, bool), String> {
-        self.world.settle(HEAL_WAIT)?;
-        let at = self.other_than(leader);
-        self.fatten(at);
-        self.empty(at)?;
-        let before = self.world.members[at].node.output().len();
-        // A slow link, so that the snapshot takes long enough to be met.
-        let slow = Rule { delay_ms: 60, ..Rule::default() };
-        self.everybody().iter().for_each(|from| self.world.net.rule(*from, at, slow));
-        self.world.members[at].node.spawn();
+    /// Removes a node that serves; it has to notice, and then to serve nobody. Whether it ran all the
+    /// time.
+    fn remove_live(&mut self, at: usize) -> Result<bool, String> {
+        let id = self.id(at);
+        let is_leader = self.world.leader() == Some(at);
+        let did_run = self.world.members[at].node.is_running();
+        self.remove(at, id)?;
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(10) {
-            let output = self.world.members[at].node.output_since(before);
-            if output.contains(INSTALLED) {
-                break;
+        while !is_out(&self.world.members[at]) {
+            if begun.elapsed() > ORDER_WAIT {
+                return Err(format!("node {at} (id {id}) was removed and does not say so"));
             }
-            if output.contains(RECEIVING) {
-                return Ok((at, before, true));
-            }
-            let info = self.world.members[at].node.info("raft");
-            if info.get("raft_is_voting").is_some_and(|voting| voting == "yes") {
-                // The log was enough for it.
-                break;
-            }
-            thread::sleep(Duration::from_millis(3));
+            thread::sleep(Duration::from_millis(20));
         }
-        Ok((at, before, false))
-    }
-
-    /// Writes more than logs may hold, so that who joins needs a snapshot.
-    fn fatten(&mut self, but: usize) {
-        let value = "b".repeat(FAT_BYTES / FAT_KEYS);
-        let key = |number| format!("fat:{number}");
-        let set = |number| vec!["SET".to_owned(), key(number), value.clone()];
-        let at = self.other_than(but);
-        // Where it fails, the snapshot may not be needed, and the fault has no effect.
-        let _ = Client::connect(&self.world.members[at].node.addr).and_then(|mut client| {
-            (0..FAT_KEYS).try_for_each(|number| client.call(&set(number)).map(drop))
-        });
-    }
-
-    /// Replaces a node, and kills it, or the leader, once it receives a snapshot.
-    pub(crate) fn snapshot_kill(&mut self, leader: usize) -> Result<u64, String> {
-        let (at, _, met) = self.receiver(leader)?;
-        let victim = if self.random.percent(50) { at } else { leader };
-        self.world.members[victim].node.kill();
-        self.world.net.heal(false);
-        self.world.revive(victim);
-        self.world.settle(HEAL_WAIT)?;
-        self.remember();
-        Ok(u64::from(met))
-    }
-
-    /// Replaces a node, and damages bytes on the way to it while it receives a snapshot. It joins in
-    /// the end, and must then equal the others.
-    pub(crate) fn snapshot_damage(&mut self, leader: usize) -> Result<u64, String> {
-        let (at, before, met) = self.receiver(leader)?;
-        let damaged = |arena: &Arena| arena.world.net.effects.damaged_bytes.load(Ordering::Relaxed);
-        let (first, mut hits) = (damaged(self), 0);
-        if met {
-            let bad = Rule { delay_ms: 30, damage_permille: 300, ..Rule::default() };
-            self.everybody().iter().for_each(|from| self.world.net.rule(*from, at, bad));
-            let begun = Instant::now();
-            let lasts = Duration::from_millis(self.lasts_ms.0);
-            while begun.elapsed() < lasts {
-                // Counted before the look: only what was damaged while it still received.
-                let now = damaged(self) - first;
-                if self.world.members[at].node.output_since(before).contains(INSTALLED) {
-                    break;
-                }
-                hits = now;
-                thread::sleep(Duration::from_millis(3));
+        for request in [["GET", "large"], ["INCR", "removed"]] {
+            let answer = Client::connect(&self.world.members[at].node.addr)
+                .and_then(|mut client| client.call(&request));
+            let answer = answer.map_or_else(|error| error.to_string(), |reply| text(&reply));
+            if !answer.starts_with("CLUSTERDOWN") {
+                return Err(format!("node {at} (id {id}) was removed and serves: {answer}"));
             }
         }
-        self.world.net.heal(false);
-        self.count("SnapshotDamage: bytes", hits);
+        let runs = did_run && self.world.members[at].node.is_running();
+        let role = if is_leader { "a leader" } else { "a follower" };
+        self.count(&format!("{role} removed while it served"), u64::from(runs));
+        Ok(runs)
+    }
+
+    /// Removes a node while it serves; then a new one joins in its place.
+    pub(crate) fn replace_live(&mut self, at: usize) -> Result<u64, String> {
+        self.world.settle(HEAL_WAIT)?;
+        let old = self.id(at);
+        let was_live = self.remove_live(at)?;
+        self.world.wipe(at);
+        self.world.members[at].node.spawn();
         self.world.settle(HEAL_WAIT)?;
         self.remember();
-        Ok(u64::from(hits > 0))
+        let is_new = self.ids[at] != old;
+        self.count("Join", u64::from(is_new));
+        Ok(u64::from(was_live && is_new))
     }
+
+    /// One more node joins the cluster and becomes a voter; the next time, it is removed while it
+    /// serves. Other faults come between.
+    pub(crate) fn grow(&mut self) -> Result<u64, String> {
+        self.world.settle(HEAL_WAIT)?;
+        if self.world.is_grown() {
+            let was_live = self.remove_live(self.world.members.len() - 1)?;
+            self.world.shrink();
+            self.ids.pop();
+            self.world.settle(HEAL_WAIT)?;
+            self.count("Grow: left", u64::from(was_live));
+            return Ok(u64::from(was_live));
+        }
+        let at = self.world.grow()?;
+        self.ids.push(0);
+        // With the new one among those who have to agree that all of them are voters.
+        self.world.settle(HEAL_WAIT)?;
+        self.remember();
+        self.rest();
+        let joined = u64::from(self.ids[at] != 0 && self.world.members[at].node.is_running());
+        self.count("Grow: joined", joined);
+        Ok(joined)
+    }
+}
+
+fn is_out(member: &Member) -> bool {
+    member.node.info("raft").get("raft_state").is_some_and(|state| state == "removed")
 }

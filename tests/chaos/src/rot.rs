@@ -36,21 +36,23 @@ impl Arena {
             self.replace(at)?;
         } else if kind == RotVote && flipped > 0 {
             return Err(format!("node {at} serves although synced records of its log are damaged"));
+        } else if kind == RotIdentity && flipped > 0 {
+            return Err(format!("node {at} serves although its identity fails its checksum"));
         }
         Ok(u64::from(flipped > 0))
     }
 
     /// Tables are not read when a node starts: has it read all of them, as an operator would who
     /// doubts a disk. Damage must be an error then, or end the node where an entry needs the block.
-    fn reading_finds_damage(&mut self, at: usize) -> bool {
+    pub(crate) fn reading_finds_damage(&mut self, at: usize) -> bool {
         let digest = self.world.digest(at);
         digest.contains("ERR state store") || !self.world.members[at].node.is_running()
     }
 
-    fn start_refuses(&mut self, at: usize) -> bool {
+    pub(crate) fn start_refuses(&mut self, at: usize) -> bool {
         self.world.members[at].node.spawn();
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(8) {
+        while begun.elapsed() < Duration::from_secs(20) {
             if self.world.members[at].node.exited().is_some() {
                 return true;
             }
@@ -63,7 +65,7 @@ impl Arena {
         false
     }
 
-    fn flip_any(&mut self, files: &[PathBuf]) -> u64 {
+    pub(crate) fn flip_any(&mut self, files: &[PathBuf]) -> u64 {
         let file = self.random.pick(files).clone();
         self.flip(&file)
     }
@@ -91,6 +93,7 @@ impl Arena {
 
     pub(crate) fn flip(&mut self, file: &Path) -> u64 {
         let Ok(mut bytes) = fs::read(file) else { return 0 };
+        let sound = bytes.clone();
         let written: Vec<usize> =
             bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
         if written.is_empty() {
@@ -101,13 +104,17 @@ impl Arena {
             let at = written[self.random.below(written.len())];
             bytes[at] ^= 1 << self.random.below(8);
         }
+        if bytes == sound {
+            // The same bit there and back.
+            return 0;
+        }
         let name = file.display().to_string();
         eprintln!("rot: {count} bits of {name}");
         fs::write(file, bytes).map_or(0, |()| count)
     }
 }
 
-fn files_below(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {

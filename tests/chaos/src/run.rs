@@ -35,6 +35,8 @@ pub struct Plan {
     pub quota: Quota,
     /// What counts towards the quota already.
     pub before: BTreeMap<Fault, u64>,
+    /// Only faults of these classes; none named: of all that are possible.
+    pub only: Vec<Fault>,
     /// Whether disks, clocks and snapshots are disturbed, too.
     pub deep: bool,
     /// Sets of clients.
@@ -99,21 +101,25 @@ fn part_done(each: u64, sum: &Report, parts: u64) -> BTreeMap<Fault, u64> {
 /// Runs a plan; data is left below `root`. The quota is not judged here.
 ///
 /// # Errors
-/// The cluster never started.
+/// The cluster never started, or a fault that is asked for is not possible here.
 ///
 /// # Panics
 /// A client of the harness panicked.
 pub fn run(plan: &Plan, root: &Path) -> Result<Report, String> {
     let mut world = World::start(root, plan.nodes, plan.deep, plan.deep)?;
     let leader = world.settle(HEAL_WAIT)?;
+    let possible = faults::classes(&world, plan.deep);
+    if let Some(fault) = plan.only.iter().find(|fault| !possible.contains(fault)) {
+        return Err(format!("{fault:?} is not possible here, with {} nodes", plan.nodes));
+    }
+    let deck = Deck::new(if plan.only.is_empty() { possible } else { plan.only.clone() });
     deposit(&world.members[leader].node.addr)?;
     let journal =
         Journal::create(&root.join("history.jsonl")).map_err(|error| error.to_string())?;
     let journal = Arc::new(journal);
-    let shared = Shared::new(journal.clone(), world.addresses(), plan.seed, plan.pause);
+    let shared = Shared::new(journal.clone(), world.addresses.clone(), plan.seed, plan.pause);
     let clients = shared.start(plan.sets);
     let networks = world.wires.is_some();
-    let deck = Deck::new(faults::classes(&world, plan.deep));
     let (seed, nodes) = (plan.seed, vec![plan.nodes]);
     let mut report = Report { seed, nodes, networks, ..Report::default() };
     report.classes = deck.classes().iter().copied().collect();

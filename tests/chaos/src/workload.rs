@@ -5,6 +5,7 @@
 //! each has few enough operations to be searched through.
 
 use crate::journal::{Block, Journal, Lease, Look, Span};
+use crate::world::Addresses;
 use kvorum_tests::client::{Client, Fate, redirected_to, text};
 use kvorum_tests::history::{Action, Operation, text_value};
 use kvorum_tests::random::Random;
@@ -34,7 +35,7 @@ const LEDGER_PAUSES: u32 = 8;
 /// What the clients share.
 pub struct Shared {
     pub journal: Arc<Journal>,
-    pub addresses: Vec<String>,
+    pub addresses: Addresses,
     pub seed: u64,
     /// Pause between two operations of a client.
     pub pause: Duration,
@@ -47,7 +48,7 @@ impl Shared {
     /// Clients of these nodes that write to this journal.
     pub fn new(
         journal: Arc<Journal>,
-        addresses: Vec<String>,
+        addresses: Addresses,
         seed: u64,
         pause: Duration,
     ) -> Arc<Self> {
@@ -91,7 +92,7 @@ struct Worker {
 impl Worker {
     fn new(number: usize, shared: Arc<Shared>) -> Self {
         let random = Random::new(shared.seed ^ ((number as u64 + 1) << 32));
-        let addr = shared.addresses[number % shared.addresses.len()].clone();
+        let addr = shared.addresses.some(number);
         let (connection, leases) = (None, Vec::new());
         Worker { number, shared, random, addr, connection, turn: 0, leases, pauses: 1 }
     }
@@ -139,11 +140,8 @@ impl Worker {
     }
 
     fn move_on(&mut self, to: Option<String>) {
-        let shared = self.shared.clone();
-        self.addr = match to {
-            Some(to) => to,
-            None => shared.addresses[self.random.below(shared.addresses.len())].clone(),
-        };
+        let number = self.random.number() as usize;
+        self.addr = to.unwrap_or_else(|| self.shared.addresses.some(number));
         thread::sleep(RETRY_PAUSE);
     }
 

@@ -12,7 +12,7 @@ use kvorum_tests::node::Node;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,9 +49,35 @@ pub struct Member {
     pub control: Option<Control>,
 }
 
+/// Where clients reach the nodes that are members now.
+#[derive(Clone, Default)]
+pub struct Addresses(Arc<RwLock<Vec<String>>>);
+
+impl Addresses {
+    /// All of them.
+    pub fn all(&self) -> Vec<String> {
+        self.0.read().expect("no panic").clone()
+    }
+
+    /// One of them, whatever the number.
+    pub fn some(&self, number: usize) -> String {
+        let all = self.0.read().expect("no panic");
+        all[number % all.len()].clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<String>)) {
+        change(&mut self.0.write().expect("no panic"));
+    }
+}
+
 /// All of them.
 pub struct World {
     pub members: Vec<Member>,
+    pub addresses: Addresses,
+    /// How many there were at first; one more may have joined, and is the last one then.
+    size: usize,
+    /// The one more, while it is no member.
+    spare: Option<Member>,
     pub net: Arc<Net>,
     pub tools: Option<Tools>,
     /// A network for each node; none: they share loopback.
@@ -67,28 +93,73 @@ impl World {
     /// They do not become a cluster.
     pub fn start(root: &Path, count: usize, deep: bool, networks: bool) -> Result<Self, String> {
         let tools = if deep { Tools::build(root) } else { None };
-        let wires = if networks { Wires::create(count) } else { None };
-        let (members, net) = (Vec::new(), Arc::default());
-        let mut world = World { members, net, tools, wires, root: root.to_owned() };
-        (0..count).try_for_each(|_| world.add(deep))?;
-        let all: Vec<String> =
-            world.members.iter().map(|member| member.advertised.clone()).collect();
+        let wires = if networks { Wires::create(count + 1) } else { None };
+        let mut world = World {
+            members: Vec::new(),
+            addresses: Addresses::default(),
+            size: count,
+            spare: None,
+            net: Arc::default(),
+            tools,
+            wires,
+            root: root.to_owned(),
+        };
+        (0..count).try_for_each(|at| world.add(at))?;
+        let all = world.to_join();
         for member in &mut world.members {
             let expect = ["--bootstrap-expect".into(), count.to_string()];
             member.node.args.extend(expect);
-            member.node.args.extend(["--join".into(), all.join(",")]);
+            member.node.args.extend(["--join".into(), all.clone()]);
             member.node.spawn();
         }
         world.settle(HEAL_WAIT)?;
         Ok(world)
     }
 
+    /// Whether one more node than at first is a member.
+    pub fn is_grown(&self) -> bool {
+        self.members.len() > self.size
+    }
+
+    /// Starts one more node, which joins; it may not be a member when this returns. Its place.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn grow(&mut self) -> Result<usize, String> {
+        assert!(!self.is_grown(), "there is room for one more");
+        let (at, all) = (self.size, self.to_join());
+        match self.spare.take() {
+            Some(member) => {
+                self.addresses.change(|all| all.push(member.node.addr.clone()));
+                self.members.push(member);
+            }
+            None => {
+                self.add(at)?;
+                self.members[at].node.args.extend(["--join".into(), all]);
+            }
+        }
+        self.members[at].node.spawn();
+        Ok(at)
+    }
+
+    /// Ends the one more node, which is no member any more, and empties its disk.
+    pub fn shrink(&mut self) {
+        assert!(self.is_grown(), "one more joined");
+        self.addresses.change(|all| drop(all.pop()));
+        self.wipe(self.size);
+        self.spare = self.members.pop();
+    }
+
+    fn to_join(&self) -> String {
+        let all: Vec<&str> = self.members.iter().map(|member| member.advertised.as_str()).collect();
+        all.join(",")
+    }
+
     /// Prepares one more node; it is not started.
     ///
     /// # Errors
     /// The proxy cannot listen, or the control file cannot be made.
-    pub fn add(&mut self, deep: bool) -> Result<(), String> {
-        let at = self.members.len();
+    fn add(&mut self, at: usize) -> Result<(), String> {
         let own = if self.wires.is_some() { &NETWORK[..] } else { &LOOPBACK[..] };
         let settings = SETTINGS.iter().chain(own);
         let args: Vec<String> =
@@ -109,7 +180,7 @@ impl World {
             served.map_err(|error| format!("the proxy cannot listen on {listen}: {error}"))?;
         }
         let mut member = Member { node, advertised, disk: None, control: None };
-        if let (true, Some(tools)) = (deep, &self.tools) {
+        if let Some(tools) = &self.tools {
             member.disk = Disk::create(self.root.join(format!("disk-{at}")), &member.node.dir);
             let control = Control::create(self.root.join(format!("control-{at}")));
             let control = control.map_err(|error| error.to_string())?;
@@ -118,13 +189,9 @@ impl World {
             member.node.env = vec![preload, path];
             member.control = Some(control);
         }
+        self.addresses.change(|all| all.push(member.node.addr.clone()));
         self.members.push(member);
         Ok(())
-    }
-
-    /// Where clients reach the nodes.
-    pub fn addresses(&self) -> Vec<String> {
-        self.members.iter().map(|member| member.node.addr.clone()).collect()
     }
 
     /// Starts a node whose process is gone.
