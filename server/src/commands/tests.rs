@@ -1,5 +1,6 @@
 //! The command table: declarations agree with themselves and, where it is asked for, with Redis.
 
+mod arguments;
 mod redis;
 
 use super::spec::{Arity, CommandSpec, Flags, Keys, Run};

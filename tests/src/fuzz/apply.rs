@@ -1,4 +1,10 @@
 //! Commands and log entries through the state machine: no panic, and two engines agree.
+//!
+//! Commands of a session or of the node (CLIENT, CONFIG, INFO ...) are no part of it: nothing of them
+//! reaches the state machine, and they need a connection and a node. They get arguments that nobody
+//! would send from a unit test of the server, `no_arguments_break_a_command_of_a_session_or_of_the_node`,
+//! and on a real connection from the comparison with redis-server. ACL SETUSER and ACL DELUSER are
+//! writes, and applied here.
 
 use super::{spoil, temporary_dir};
 use crate::differential;

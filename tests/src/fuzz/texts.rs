@@ -1,12 +1,13 @@
 //! Bytes that are read from connections and as parts of snapshots: requests, replies, chunks.
 
-use super::spoil;
+use super::{spoil, temporary_dir};
 use crate::random::Random;
 use bytes::{Bytes, BytesMut};
 use protocol::inline::parse_inline;
 use protocol::{ProtocolError, Request, RespClientCodec, RespVersion, ScanLimits, Scanner, encode};
 use std::sync::LazyLock;
 use storage::StorageError;
+use storage::disk::{DiskEngine, DiskOptions};
 use storage::memory::MemoryEngine;
 use storage::snapshot::{decode_chunk, encode_chunk};
 use storage::txn::{Engine, Row};
@@ -239,8 +240,21 @@ pub(super) fn replies(random: &mut Random) -> u64 {
     2
 }
 
+/// One chunk of so many is also imported into a new engine on disk, which takes as long as thousands
+/// in memory.
+const CHUNKS_TO_DISK: usize = 1_000;
+
+/// What an engine shows after the import of a chunk; none: it refused.
+fn imported(engine: &dyn Engine, chunk: &Bytes) -> Option<Vec<Row>> {
+    let mut sink = engine.import().expect("an idle engine");
+    sink.write_chunk(chunk.clone()).and_then(|()| sink.finish(7)).ok()?;
+    let view = engine.read();
+    assert_eq!(view.log_index(), 7);
+    Some(view.rows(&[], &[u8::MAX; 64]).map(|row| row.expect("what was taken is read")).collect())
+}
+
 /// Chunks whose checksum fits although they are spoilt: rows or an error, and an import that takes
-/// them shows just these rows.
+/// them shows just these rows, in memory and, now and then, on disk.
 pub(super) fn snapshot_chunks(random: &mut Random) -> u64 {
     let count = 1 + random.below(6);
     let rows = (0..count).map(|number| {
@@ -258,22 +272,52 @@ pub(super) fn snapshot_chunks(random: &mut Random) -> u64 {
     bytes.extend_from_slice(&crc.to_le_bytes());
     let chunk = Bytes::from(bytes);
     let decoded = decode_chunk(chunk.clone());
-    let engine = MemoryEngine::new();
-    let mut sink = engine.import().expect("an idle engine");
-    let taken = sink.write_chunk(chunk).and_then(|()| sink.finish(7));
-    if taken.is_ok() {
-        let view = engine.read();
-        let shown: Vec<_> = view.rows(&[], &[u8::MAX; 64]).filter_map(Result::ok).collect();
+    let in_memory = imported(&MemoryEngine::new(), &chunk);
+    if let Some(shown) = &in_memory {
         let decoded = decoded.expect("what was taken can be decoded");
         assert!(shown.len() <= decoded.len());
     }
-    2
+    if random.below(CHUNKS_TO_DISK) > 0 {
+        return 2;
+    }
+    assert!(on_disk(&chunk) == in_memory, "the engines differ");
+    3
+}
+
+/// What a new engine on disk shows after the import of a chunk, and again when it is opened anew.
+fn on_disk(chunk: &Bytes) -> Option<Vec<Row>> {
+    let dir = temporary_dir();
+    let open = || DiskEngine::open(DiskOptions::new(dir.path())).expect("a sound folder");
+    let engine = open();
+    let shown = imported(&engine, chunk);
+    drop(engine);
+    let opened = open();
+    let view = opened.read();
+    let rows = view.rows(&[], &[u8::MAX; 64]).map(|row| row.expect("a sound folder"));
+    let kept: Vec<Row> = rows.collect();
+    assert_eq!(kept, shown.clone().unwrap_or_default(), "it was not kept");
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn chunks_are_imported_on_disk_as_in_memory() {
+        let mut taken = 0;
+        for seed in 0..3_000 {
+            let mut random = Random::new(seed);
+            taken += u32::from(snapshot_chunks(&mut random) == 3);
+        }
+        assert!(taken > 0, "none of the chunks came to the disk");
+        let rows = [("key0", "a"), ("key1", "b")]
+            .map(|(key, value)| Ok::<Row, StorageError>((Bytes::from(key), Bytes::from(value))));
+        let chunk = encode_chunk(&mut rows.into_iter(), 4096).expect("rows").expect("some row");
+        assert_eq!(on_disk(&chunk).map(|rows| rows.len()), Some(2));
+        assert_eq!(on_disk(&Bytes::from("no chunk")), None);
+    }
 
     /// The scanner's long ways are taken, not only its refusals.
     #[test]
