@@ -99,6 +99,7 @@ async fn accept_all(
         };
         match accepted {
             Ok((stream, remote)) => {
+                let remote = as_known(remote);
                 accept(&server, threads, stream, remote, handshakes.as_ref());
                 in_turn += 1;
                 if in_turn == ACCEPTS_PER_TURN {
@@ -115,6 +116,17 @@ async fn accept_all(
     }
 }
 
+/// A client's address as protected mode judges it and as lists show it: a listener for both families
+/// gives addresses of IPv4 as parts of IPv6, where loopback is not recognised.
+fn as_known(remote: SocketAddr) -> SocketAddr {
+    SocketAddr::new(remote.ip().to_canonical(), remote.port())
+}
+
+/// Whether protected mode keeps a client away; see [`PROTECTED`].
+fn is_protected_from(remote: SocketAddr, mode: bool, default_user_is_open: bool) -> bool {
+    mode && default_user_is_open && !remote.ip().is_loopback()
+}
+
 fn accept(
     server: &Arc<Server>,
     threads: &ConnectionThreads,
@@ -127,13 +139,9 @@ fn accept(
     let clients_max = values.maxclients.min(server.clients_max);
     let refusal = if server.clients.connected() as u64 >= clients_max {
         Some("-ERR max number of clients reached\r\n")
-    } else if values.protected_mode
-        && server.users().default_is_open(&values.requirepass)
-        && !remote.ip().is_loopback()
-    {
-        Some(PROTECTED)
     } else {
-        None
+        let is_open = server.users().default_is_open(&values.requirepass);
+        is_protected_from(remote, values.protected_mode, is_open).then_some(PROTECTED)
     };
     if let Some(refusal) = refusal {
         server.metrics.connections_rejected.increment();
@@ -201,6 +209,22 @@ password with 'CONFIG SET requirepass', and use it in your clients.\r\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn protected_mode_keeps_away_who_is_not_of_this_machine_unless_there_is_a_password() {
+        let judged = |address: &str, mode, is_open| {
+            is_protected_from(as_known(address.parse().unwrap()), mode, is_open)
+        };
+        for local in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!judged(local, true, true), "{local}");
+        }
+        let others =
+            ["10.0.0.1:1", "192.168.1.1:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1", "[::]:1"];
+        for other in others {
+            assert!(judged(other, true, true), "{other}");
+            assert!(!judged(other, false, true) && !judged(other, true, false), "{other}");
+        }
+    }
 
     #[test]
     fn the_table_of_descriptors_has_room_before_clients_come() {
