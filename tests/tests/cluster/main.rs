@@ -33,6 +33,7 @@ mod membership;
 mod overload;
 mod reads;
 mod requests;
+mod rights;
 mod snapshots;
 mod tls;
 mod users;
