@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -252,6 +253,106 @@ fn peers_without_a_certificate_of_the_authority_are_refused() {
         let output = node.output();
         assert!(papers.secrets().iter().all(|secret| !output.contains(secret)), "a key is traced");
     }
+}
+
+/// Lets every node read its files anew, and expects that it takes them.
+fn renew(cluster: &Cluster, papers: &Papers) {
+    let set = format!("CONFIG SET tls-cert-file {}", papers.node.certificate.display());
+    for node in &cluster.nodes {
+        expect(&mut node.client(), &set, "OK");
+    }
+}
+
+/// Ends this node's process and starts another: all its connections are made anew, in both directions.
+fn restart(cluster: &mut Cluster, at: usize) {
+    cluster.nodes[at].kill();
+    cluster.nodes[at].start();
+    cluster.leader();
+}
+
+/// A write by the leader is on all nodes, and so is one that each forwards.
+fn expect_all_linked(cluster: &mut Cluster, value: &str) {
+    let leader = cluster.leader();
+    let links = || cluster.nodes[leader].info("replication")["connected_slaves"] == "2";
+    wait_until(CLUSTER_WAIT, "both followers are linked", links);
+    expect(&mut cluster.nodes[leader].client(), &format!("SET all {value}"), "OK");
+    for (at, node) in cluster.nodes.iter().enumerate() {
+        expect(&mut node.client(), "GET all", value);
+        expect(&mut node.client(), &format!("SET of-{at} {value}"), "OK");
+    }
+    cluster.wait_converged();
+}
+
+#[test]
+fn certificates_and_authority_of_all_peers_change_while_one_of_them_never_restarts() {
+    let mut papers = Papers::new();
+    let mut cluster = papers.cluster(3, &["tls-replication=yes", "follower-writes=forward"]);
+    cluster.start_all();
+    let first = cluster.leader();
+    let [steady, other] = cluster.others(first)[..] else { panic!("three nodes") };
+    let pid = cluster.nodes[steady].pid();
+    let shown = |cluster: &Cluster| cluster.nodes[steady].client().certificate();
+    let initial = shown(&cluster);
+    expect_all_linked(&mut cluster, "initial");
+
+    // The same authority renews the certificate. A neighbour that starts anew shows it to nodes that
+    // run, and is shown theirs.
+    papers.authority.issue("node", Usage::Node);
+    renew(&cluster, &papers);
+    assert_ne!(shown(&cluster), initial);
+    restart(&mut cluster, other);
+    expect_all_linked(&mut cluster, "renewed");
+
+    // Another authority takes over: both are trusted, then it signs, then it alone is trusted.
+    let copy = |from: &PathBuf, name: &str| {
+        let to = papers.dir.path().join(name);
+        fs::copy(from, &to).expect("a copy");
+        to
+    };
+    let former = Certificate {
+        certificate: copy(&papers.node.certificate, "former.crt"),
+        key: copy(&papers.node.key, "former.key"),
+    };
+    let authorities = papers.authority.certificate.clone();
+    let successor = Authority::new(papers.dir.path(), "successor");
+    let trusted = fs::read_to_string(&successor.certificate).expect("a certificate");
+    let both = fs::read_to_string(&authorities).expect("a certificate") + &trusted;
+    fs::write(&authorities, both).expect("a file");
+    renew(&cluster, &papers);
+    successor.issue("node", Usage::Node);
+    // Clients trust what they are shown now.
+    papers.client = successor.issue("client", Usage::Client);
+    let config = successor.client(Some(&papers.client));
+    let before = cluster.nodes.iter().map(|node| node.client()).collect::<Vec<_>>();
+    let set = format!("CONFIG SET tls-cert-file {}", papers.node.certificate.display());
+    for mut client in before {
+        expect(&mut client, &set, "OK");
+    }
+    cluster.nodes.iter_mut().for_each(|node| node.tls = Some(config.clone()));
+    fs::write(&authorities, trusted).expect("a file");
+    renew(&cluster, &papers);
+
+    // The certificate of before is good for nothing, and the new one is.
+    let said = |shown, cluster: &Cluster| {
+        let config = successor.client(Some(shown));
+        tls::connect(&cluster.nodes[steady].peer_addr, config).and_then(answer)
+    };
+    let refused = said(&former, &cluster);
+    assert!(refused.as_ref().map_or(true, |bytes| *bytes == 0), "{refused:?}");
+    assert!(said(&papers.node, &cluster).expect("an answer") > 0, "a peer is answered");
+    restart(&mut cluster, other);
+    restart(&mut cluster, first);
+    expect_all_linked(&mut cluster, "succeeded");
+
+    // Also where it is the one that never restarted that reaches out to the others.
+    let id = cluster.nodes[steady].id();
+    if cluster.leader() != steady {
+        expect(&mut cluster.leader_client(), &format!("RAFT.TRANSFER_LEADER {id}"), "OK");
+        let node = &cluster.nodes[steady];
+        wait_until(CLUSTER_WAIT, "it leads", || node.info("raft")["raft_role"] == "leader");
+    }
+    expect_all_linked(&mut cluster, "led");
+    assert_eq!(cluster.nodes[steady].pid(), pid, "it never restarted");
 }
 
 /// The answer that says nothing about the refusals above if nobody would get one.
