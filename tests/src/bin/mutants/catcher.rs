@@ -44,13 +44,13 @@ fn run_below(
     let dir = tempfile::Builder::new().prefix("kvorum-mutant-").tempdir()?;
     let output = dir.path().join("output");
     let file = File::create(&output)?;
-    let mut command = command(programs, catcher);
+    let mut command = command(programs, catcher)?;
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KVORUM_") {
             command.env_remove(name);
         }
     }
-    command.env(kvorum_tests::node::BINARY_VARIABLE, &programs.kvorum);
+    command.envs(programs.kvorum.iter().map(|path| (kvorum_tests::node::BINARY_VARIABLE, path)));
     command.env("TMPDIR", dir.path()).env("KVORUM_FAULT_SEED", "1").env("RUST_BACKTRACE", "0");
     command.envs(mutant.map(|mutant| (VARIABLE, mutant.name())));
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
@@ -64,20 +64,16 @@ fn run_below(
     })
 }
 
-fn command(programs: &Programs, catcher: Catcher) -> Command {
-    let program: &Path = match catcher.suite {
-        Suite::Storage => &programs.storage_units,
-        Suite::Server => &programs.server_units,
-        Suite::Cluster => &programs.cluster,
-        Suite::Fault => &programs.fault,
-        Suite::Chaos => &programs.chaos,
-    };
+fn command(programs: &Programs, catcher: Catcher) -> std::io::Result<Command> {
+    let program = programs.of.get(&catcher.suite).ok_or_else(|| {
+        std::io::Error::other(format!("nothing was built for {}", catcher.suite.name()))
+    })?;
     let mut command = Command::new(program);
     command.args(catcher.test.split(' '));
-    if catcher.suite != Suite::Chaos {
+    if !matches!(catcher.suite, Suite::Sim | Suite::Chaos) {
         command.arg("--exact");
     }
-    command
+    Ok(command)
 }
 
 fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
@@ -109,6 +105,9 @@ fn judge(suite: Suite, status: ExitStatus, said: &str) -> Verdict {
         return Verdict::Failed(format!("ended by signal {signal}"));
     }
     match suite {
+        Suite::Sim if status.success() => Verdict::Passed,
+        Suite::Sim if said.contains("seeds violate an invariant") => failed,
+        Suite::Sim => Verdict::Broken(format!("the simulation ended with {status}")),
         Suite::Chaos if said.contains("it needs root") => {
             Verdict::Broken("chaos needs root".into())
         }
@@ -122,7 +121,8 @@ fn judge(suite: Suite, status: ExitStatus, said: &str) -> Verdict {
     }
 }
 
-/// What the first failure says: the lines below the first panic, or below the table of chaos.
+/// What the first failure says: the lines below the first panic, the simulation's first violation, or
+/// the line below the table of chaos.
 fn first_words(suite: Suite, said: &str) -> String {
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_over = |line: &str| {
@@ -130,6 +130,7 @@ fn first_words(suite: Suite, said: &str) -> String {
     };
     let words: Vec<&str> = match suite {
         Suite::Chaos => lines.filter(|line| !line.starts_with('|')).take(1).collect(),
+        Suite::Sim => lines.filter(|line| line.starts_with("seed ")).take(1).collect(),
         _ => {
             let below = lines.skip_while(|line| !line.contains("panicked at")).skip(1);
             below.take_while(|line| !is_over(line)).take(4).collect()
@@ -160,6 +161,18 @@ mod tests {
                 ExitStatus::from_raw(6),
                 "",
                 Verdict::Failed("ended by signal 6".into()),
+            ),
+            (
+                Suite::Sim,
+                status(1),
+                "3 seeds\nseed 7: lost\nFAILED: 1 seeds violate an invariant",
+                Verdict::Failed("seed 7: lost".into()),
+            ),
+            (
+                Suite::Sim,
+                status(1),
+                "FAILED: kill never took effect",
+                Verdict::Broken("the simulation ended with exit status: 1".into()),
             ),
             (
                 Suite::Chaos,

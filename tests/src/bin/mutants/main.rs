@@ -3,6 +3,7 @@
 //! ```text
 //! cargo mutants-bite                     all mutants; the first test that fails has caught one
 //! cargo mutants-bite --only no-fsync     one of them; may be repeated
+//! cargo mutants-bite --suite sim         tries the tests of one suite alone, on the mutants that it has to catch
 //! cargo mutants-bite --every             goes on after a catch: what each test says of each mutant
 //! cargo mutants-bite --list              the mutants, and the tests they are tried on
 //! ```
@@ -22,13 +23,13 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use storage::mutants::Mutant;
-use table::{Catcher, catchers};
+use table::{Catcher, Suite, catchers};
 
 /// What is printed of what a test said, in characters.
 const SAID_CHARS_MAX: usize = 100;
 
 fn main() -> ExitCode {
-    let (mut only, mut every) = (Vec::new(), false);
+    let (mut only, mut every, mut suite) = (Vec::new(), false, None);
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         match name.as_str() {
@@ -37,6 +38,13 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             "--every" => every = true,
+            "--suite" => {
+                let wanted = args.next().unwrap_or_default();
+                suite = Suite::ALL.iter().copied().find(|suite| suite.name() == wanted);
+                if suite.is_none() {
+                    return usage(&format!("there is no suite '{wanted}'; see --list"));
+                }
+            }
             "--only" => {
                 let wanted = args.next().unwrap_or_default();
                 match Mutant::ALL.iter().find(|mutant| mutant.name() == wanted) {
@@ -48,8 +56,18 @@ fn main() -> ExitCode {
         }
     }
     let mutants = if only.is_empty() { Mutant::ALL } else { &only[..] };
+    let tried = |mutant: &Mutant| {
+        let mut catchers = catchers(*mutant);
+        catchers.retain(|catcher| suite.is_none_or(|suite| catcher.suite == suite));
+        Some((*mutant, catchers)).filter(|(_, catchers)| !catchers.is_empty())
+    };
+    let mutants: Vec<(Mutant, Vec<Catcher>)> = mutants.iter().filter_map(tried).collect();
+    if mutants.is_empty() {
+        return usage("that suite has no test for this mutant; see --list");
+    }
     let begun = Instant::now();
-    let programs = match Programs::build() {
+    let suites = mutants.iter().flat_map(|(_, on)| on).map(|catcher| catcher.suite).collect();
+    let programs = match Programs::build(&suites) {
         Ok(programs) => programs,
         Err(why) => return usage(&why),
     };
@@ -57,7 +75,7 @@ fn main() -> ExitCode {
     let mut control =
         Control { programs: &programs, passed: BTreeMap::new(), took: Duration::ZERO };
     let rows: Vec<Row> =
-        mutants.iter().map(|mutant| try_mutant(&mut control, *mutant, every)).collect();
+        mutants.iter().map(|(mutant, on)| try_mutant(&mut control, *mutant, on, every)).collect();
     print_table(&control, &rows, begun.elapsed());
     let is_good = rows.iter().all(|row| row.outcome.is_ok());
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -113,11 +131,11 @@ impl Control<'_> {
     }
 }
 
-fn try_mutant(control: &mut Control<'_>, mutant: Mutant, every: bool) -> Row {
+fn try_mutant(control: &mut Control<'_>, mutant: Mutant, on: &[Catcher], every: bool) -> Row {
     say(&format!("{}: {}", mutant.name(), mutant.what()));
     let mut took = Duration::ZERO;
     let mut outcome = Err("SURVIVED".to_owned());
-    for catcher in catchers(mutant) {
+    for catcher in on.iter().copied() {
         let begun = Instant::now();
         let verdict = catcher::run(control.programs, catcher, Some(mutant));
         let seconds = begun.elapsed();

@@ -1,7 +1,9 @@
 //! On which tests each mutant is tried, the cheapest first.
 //!
 //! The tests of the log and of the state machine come first because they take less than a second; then
-//! those on real processes, through which users would see the same bug.
+//! those on real processes, through which users would see the same bug. The simulation has to catch
+//! what it can show by itself (`--suite sim` tries it alone); it has no damaged disks, no strangers, no
+//! MULTI blocks and one client for each request.
 
 use std::fmt;
 use storage::mutants::Mutant;
@@ -17,6 +19,8 @@ pub(crate) enum Suite {
     Cluster,
     /// `tests/tests/fault.rs`.
     Fault,
+    /// `cargo sim`; the test is its arguments.
+    Sim,
     /// `cargo chaos`; the test is its arguments.
     Chaos,
 }
@@ -28,16 +32,25 @@ pub(crate) struct Catcher {
     pub(crate) test: &'static str,
 }
 
-impl fmt::Display for Catcher {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suite = match self.suite {
+impl Suite {
+    pub(crate) const ALL: [Suite; 6] =
+        [Suite::Storage, Suite::Server, Suite::Cluster, Suite::Fault, Suite::Sim, Suite::Chaos];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Suite::Storage => "storage",
             Suite::Server => "server",
             Suite::Cluster => "cluster",
             Suite::Fault => "fault",
+            Suite::Sim => "sim",
             Suite::Chaos => "chaos",
-        };
-        write!(out, "{suite} `{}`", self.test)
+        }
+    }
+}
+
+impl fmt::Display for Catcher {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} `{}`", self.suite.name(), self.test)
     }
 }
 
@@ -56,6 +69,8 @@ fn cluster(test: &'static str) -> Catcher {
 const HISTORIES: Catcher =
     Catcher { suite: Suite::Fault, test: "histories_are_linearizable_through_kills_and_pauses" };
 const ROUNDS: Catcher = Catcher { suite: Suite::Fault, test: "rounds_of_faults_with_a_small_log" };
+const SIM: Catcher =
+    Catcher { suite: Suite::Sim, test: "--seeds 1..41 --seconds 60 --threads 2 --until-violated" };
 const POWER: Catcher = Catcher {
     suite: Suite::Chaos,
     test: "kills --seed 1 --minutes 1 --single 0 --all 0 --power-single 4 --power-all 4",
@@ -71,36 +86,42 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
                 "log::tests::crash::power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part",
             ),
             POWER,
+            SIM,
         ],
         Mutant::AckBeforeFsync => vec![
             storage(
                 "log::tests::crash::power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part",
             ),
             POWER,
+            SIM,
         ],
         Mutant::FsyncErrorsIgnored => vec![
             storage(
                 "log::tests::failure::after_the_first_failure_nothing_is_acknowledged_and_nothing_retried",
             ),
             DEEP,
+            SIM,
         ],
         Mutant::AckBeforeQuorum => vec![
             cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
             ROUNDS,
             CHAOS,
+            SIM,
         ],
         Mutant::VoteNotPersisted => vec![
             storage("log::tests::basic::everything_is_there_after_reopening_a_real_directory"),
             storage("log::tests::crash::a_vote_is_never_older_than_an_entry_that_followed_it"),
             cluster("durability::a_node_remembers_the_term_it_voted_in"),
+            SIM,
         ],
         Mutant::TruncationNotPersisted => vec![
             storage("log::tests::basic::a_conflicting_suffix_is_replaced_at_once_and_for_good"),
             storage("log::tests::model::the_log_does_what_the_model_does"),
             ROUNDS,
+            SIM,
         ],
         Mutant::ApplyBeforeCommit => {
-            vec![cluster("reads::what_no_majority_has_is_shown_by_nobody"), HISTORIES, CHAOS]
+            vec![cluster("reads::what_no_majority_has_is_shown_by_nobody"), HISTORIES, CHAOS, SIM]
         }
         Mutant::ReplayedTwice => vec![
             server("raft::applier::tests::openrafts_storage_suite_passes"),
@@ -110,23 +131,27 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             cluster("reads::followers_see_what_the_leader_has_just_acknowledged"),
             cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
             HISTORIES,
+            SIM,
         ],
         Mutant::UnconfirmedLeader => vec![
             cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
             cluster("reads::a_paused_leader_never_answers_with_what_was"),
             HISTORIES,
+            SIM,
         ],
         Mutant::VotesNotCompared => vec![
             server("raft::confirm::tests::only_the_leader_that_has_the_saved_vote_is_confirmed"),
             cluster("reads::a_paused_leader_never_answers_with_what_was"),
             HISTORIES,
+            SIM,
         ],
         Mutant::ReadsBeforeApply => {
-            vec![cluster("reads::a_follower_that_slept_answers_with_what_is"), HISTORIES]
+            vec![cluster("reads::a_follower_that_slept_answers_with_what_is"), HISTORIES, SIM]
         }
         Mutant::BarrierJoinedLate => vec![
             server("raft::barrier::tests::a_read_never_joins_a_round_that_began_before_it"),
             HISTORIES,
+            SIM,
         ],
         Mutant::SnapshotWithoutMembership => {
             vec![cluster("snapshots::a_node_that_was_away_comes_back_by_snapshot"), ROUNDS]
@@ -141,6 +166,7 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
         Mutant::CrcOff => vec![
             storage("log::format::tests::every_flipped_bit_is_found"),
             cluster("durability::a_log_damaged_in_the_middle_keeps_the_node_from_starting"),
+            SIM,
         ],
         Mutant::WipedRejoin => {
             vec![cluster("membership::a_wiped_node_comes_back_as_another"), DEEP]
@@ -152,7 +178,7 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             vec![cluster("reads::a_key_expires_by_an_entry_and_by_no_clock"), DEEP]
         }
         Mutant::TimeGoesBack => {
-            vec![server("state_machine::apply::tests::time_never_goes_back"), DEEP]
+            vec![server("state_machine::apply::tests::time_never_goes_back"), DEEP, SIM]
         }
         Mutant::DeadlinesForgotten => vec![
             cluster("reads::a_key_that_expired_once_is_never_seen_again_on_any_node"),
@@ -171,6 +197,7 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             ROUNDS,
             HISTORIES,
             CHAOS,
+            SIM,
         ],
     }
 }
