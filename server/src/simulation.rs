@@ -8,7 +8,7 @@
 use crate::commands::context::ReadContext;
 use crate::config::Settings;
 use crate::node_control::{MembershipChange, Order};
-use crate::raft::applier::Machine;
+use crate::raft::applier::{self, Machine};
 use crate::raft::barrier::Barrier;
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::codec::Wire;
@@ -18,7 +18,7 @@ use crate::raft::identity::{Identity, Pledge};
 use crate::raft::introduction::Introduction;
 use crate::raft::node::{Leadership, Node};
 use crate::raft::peer_server::PeerServer;
-use crate::raft::types::{Membership, NodeAddress};
+use crate::raft::types::{Membership, NodeAddress, StoredMembership};
 use crate::state_machine::AppliedState;
 use crate::state_machine::entry::encode_command;
 use crate::surroundings::Surroundings;
@@ -100,6 +100,10 @@ pub struct Observed {
     pub applied: AppliedState,
     /// Snapshots it received since it started.
     pub received: u64,
+    /// Raft's index of the membership that it goes by, committed or not, and of that in its state; of
+    /// neither before Raft has read its log.
+    pub membership_known: Option<u64>,
+    pub membership_applied: Option<u64>,
 }
 
 /// Voters of a membership: one set, or two in joint consensus.
@@ -242,14 +246,21 @@ impl Replica {
     /// What it shows now.
     pub fn observe(&self) -> Observed {
         let shared = &self.node.shared;
+        let state = applier::load(&*shared.machine.engine.read(), 0);
+        let index = |membership: &StoredMembership| membership.log_id().map(|id| id.index);
         let metrics = shared.raft.metrics();
         let metrics = metrics.borrow_watched();
+        // A state that cannot be read names none, and fails elsewhere. Until Raft has said anything after
+        // a start there is nothing to compare with.
+        let state = state.ok().filter(|_| metrics.last_log_index.is_some());
         Observed {
             term: metrics.current_term,
             leads: shared.leadership() == Leadership::Here,
             runs: metrics.running_state.is_ok(),
             applied: shared.machine.applied(),
             received: shared.machine.snapshots_received.load(Ordering::Relaxed),
+            membership_known: index(&metrics.membership_config),
+            membership_applied: state.and_then(|(_, membership)| index(&membership)),
         }
     }
 

@@ -261,6 +261,13 @@ impl Cluster {
         }
     }
 
+    /// Moves the dates of all nodes on.
+    pub fn advance_dates(&self, by: Duration) {
+        for node in self.nodes.lock().values() {
+            node.clock.advance(by.as_micros() as i64);
+        }
+    }
+
     /// Crashes the nodes whose log has failed: their process would have ended. Their disks work
     /// again afterwards.
     pub fn crash_failed(&self) {

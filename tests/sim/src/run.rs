@@ -11,6 +11,8 @@ use kvorum_tests::linearizability;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use storage::keyspace::Reader;
+use storage::txn::Engine;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,10 @@ const RECOVERY: Duration = Duration::from_secs(150);
 
 /// Looks within which members that are left alone hold the same state and know the same members.
 const EQUAL_STEPS: u64 = 200;
+/// More than the time of a state can be ahead of right clocks, after an hour's error, and a key lives.
+const EXPIRY: Duration = Duration::from_secs(2 * 3600);
+/// Looks within which keys are removed that are overdue on a cluster without faults.
+const EXPIRY_STEPS: u64 = 1500;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,11 +197,30 @@ async fn recover(cluster: &Cluster, clients: &Clients) -> Result<(), String> {
         for _ in 0..EQUAL_STEPS {
             if is_equal(cluster, &members, &voters)? {
                 cluster.trace.note("recovered", begun.elapsed().as_micros());
-                return Ok(());
+                return expire(cluster, &members).await;
             }
             sleep(STEP).await;
         }
     }
+}
+
+/// Moves the dates on until every key with a deadline is overdue: all have to be gone soon.
+async fn expire(cluster: &Cluster, members: &BTreeSet<u64>) -> Result<(), String> {
+    cluster.advance_dates(EXPIRY);
+    for _ in 0..EXPIRY_STEPS {
+        sleep(STEP).await;
+        let mut is_over = true;
+        for id in members {
+            let node = cluster.get(*id).ok_or("a node ended by itself")?;
+            let txn = node.engine.read();
+            let deadline = Reader::new(&*txn, 0, 0).next_deadline();
+            is_over &= deadline.map_err(|error| error.to_string())?.is_none();
+        }
+        if is_over {
+            return Ok(());
+        }
+    }
+    Err(format!("keys are still there {EXPIRY:?} after their deadlines"))
 }
 
 /// Whether every member takes writes, and shows what was written to any.

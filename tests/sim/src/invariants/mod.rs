@@ -9,6 +9,7 @@ mod election_safety;
 mod leader_completeness;
 mod log_matching;
 mod membership;
+mod membership_known;
 mod purge;
 mod raft_runs;
 mod read_barriers;
@@ -30,6 +31,7 @@ pub use election_safety::ElectionSafety;
 pub use leader_completeness::LeaderCompleteness;
 pub use log_matching::LogMatching;
 pub use membership::MembershipSteps;
+pub use membership_known::MembershipKnown;
 pub use purge::PurgeBehindDurable;
 pub use raft_runs::RaftRuns;
 pub use read_barriers::ReadBarriers;
@@ -90,6 +92,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(TimeForward::default()),
         Box::new(ReadBarriers),
         Box::new(MembershipSteps::default()),
+        Box::new(MembershipKnown),
         Box::new(PurgeBehindDurable),
     ]
 }

@@ -35,7 +35,15 @@ impl Scene {
             let state = DurableState::default();
             let engine = SimEngine::open(id, state, driver.clone(), trace).unwrap();
             let applied = Default::default();
-            let seen = Observed { term: 1, leads: false, runs: true, applied, received: 0 };
+            let seen = Observed {
+                term: 1,
+                leads: false,
+                runs: true,
+                applied,
+                received: 0,
+                membership_known: None,
+                membership_applied: None,
+            };
             scene.view.nodes.insert(id, Look { seen, log, engine, life: 1 });
             scene.disks.push(disk);
             scene.drivers.push(driver);
