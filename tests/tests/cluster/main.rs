@@ -29,11 +29,13 @@
 
 mod disk_room;
 mod durability;
+mod exposure;
 mod membership;
 mod overload;
 mod reads;
 mod requests;
 mod rights;
+mod secrets;
 mod snapshots;
 mod tls;
 mod users;
