@@ -12,6 +12,9 @@ use super::memory_disk::{Content, Event, Loss, Replay};
 use super::model::{Call, Driver, Found, Model, calls, observe};
 use super::*;
 
+/// Cuts that may be needed for a new image: those early in a run leave much the same.
+const CUTS_FOR_AN_IMAGE_MAX: usize = 20;
+
 /// How many images each test tries; `KVORUM_LOG_CRASH_IMAGES` sets another number.
 fn images_max() -> usize {
     let set = std::env::var("KVORUM_LOG_CRASH_IMAGES").ok();
@@ -40,7 +43,10 @@ fn distinct_images() -> usize {
 fn has_opened_enough(cuts: usize) -> bool {
     let distinct = distinct_images();
     let is_enough = distinct >= images_max();
-    assert!(is_enough || cuts < 4 * images_max(), "{cuts} cuts left only {distinct} images");
+    assert!(
+        is_enough || cuts < CUTS_FOR_AN_IMAGE_MAX * images_max(),
+        "{cuts} cuts left only {distinct} images"
+    );
     if is_enough {
         println!("{distinct} distinct images");
     }
