@@ -18,6 +18,8 @@ pub mod memory;
 mod merge;
 pub mod meta;
 pub mod mutants;
+#[cfg(test)]
+mod random;
 pub mod snapshot;
 pub mod space;
 pub mod txn;

@@ -10,23 +10,11 @@ mod threads;
 
 use super::shared::{Hook, Step};
 use super::*;
+use crate::random::Random;
 use crate::txn::Row;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Reproducible numbers (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-}
 
 /// Rows as text, to compare and to print.
 type State = BTreeMap<String, String>;

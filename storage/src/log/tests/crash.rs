@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::memory_disk::{Content, Event, Loss, Replay};
 use super::model::{Call, Driver, Found, Model, calls, observe};
 use super::*;
+use crate::random::Random;
 
 /// Cuts that may be needed for a new image: those early in a run leave much the same.
 const CUTS_FOR_AN_IMAGE_MAX: usize = 20;
@@ -51,19 +52,6 @@ fn has_opened_enough(cuts: usize) -> bool {
         println!("{distinct} distinct images");
     }
     is_enough
-}
-
-/// Reproducible numbers (splitmix64).
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
 }
 
 pub(super) fn some_calls(seed: u64, count: usize) -> Vec<Call> {

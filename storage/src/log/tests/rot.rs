@@ -1,6 +1,6 @@
 //! Damage to what was durable: reported, never taken for the end of the log.
 
-use super::crash::{Random, some_calls};
+use super::crash::some_calls;
 use super::memory_disk::Content;
 use super::model::{Driver, Model, observe};
 use super::*;
@@ -8,6 +8,7 @@ use crate::log::format::HEADER_BYTES;
 use crate::log::scan::{self, Scan};
 use crate::log::verify::verify_on;
 use crate::log::{disk::Disk, names};
+use crate::random::Random;
 
 fn scan_of(content: &Content) -> Scan {
     let disk = MemoryDisk::with(content.clone());
