@@ -3,7 +3,7 @@
 
 use super::each;
 use crate::clock::Clock;
-use crate::commands::context::{NodeContext, SessionContext};
+use crate::commands::context::{NodeContext, SeededRandom, SessionContext};
 use crate::commands::fake_node::FakeNode;
 use crate::commands::spec::{CommandSpec, Run};
 use bytes::BytesMut;
@@ -16,17 +16,8 @@ use tokio_util::codec::Decoder;
 const REQUESTS: usize = 300;
 const MORE_MAX: usize = 7;
 
-/// Reproducible numbers (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
+fn below(random: &mut SeededRandom, bound: usize) -> usize {
+    (random.next_u64() % bound as u64) as usize
 }
 
 const NOBODY_SENDS: &[&[u8]] = &[
@@ -95,16 +86,21 @@ fn vocabulary() -> Vec<Vec<u8>> {
 }
 
 /// The arguments of a request: mostly of its own syntax, and as many as it takes.
-fn request(name: &str, spec: &CommandSpec, words: &[Vec<u8>], random: &mut Random) -> Request {
+fn request(
+    name: &str,
+    spec: &CommandSpec,
+    words: &[Vec<u8>],
+    random: &mut SeededRandom,
+) -> Request {
     let mut parts: Vec<Vec<u8>> = name.split('|').map(|word| word.as_bytes().to_vec()).collect();
     let own: Vec<&str> =
         spec.syntax.split(|letter: char| !letter.is_ascii_alphanumeric()).collect();
-    let count = parts.len() + random.below(MORE_MAX);
+    let count = parts.len() + below(random, MORE_MAX);
     while parts.len() < count || !spec.arity.accepts(parts.len()) && parts.len() < count + MORE_MAX
     {
-        parts.push(match random.below(3) {
-            0 => own[random.below(own.len())].as_bytes().to_vec(),
-            _ => words[random.below(words.len())].clone(),
+        parts.push(match below(random, 3) {
+            0 => own[below(random, own.len())].as_bytes().to_vec(),
+            _ => words[below(random, words.len())].clone(),
         });
     }
     Request::from_parts(&parts)
@@ -125,7 +121,7 @@ async fn no_arguments_break_a_command_of_a_session_or_of_the_node() {
     let words = vocabulary();
     let mut all = Vec::new();
     each(|name, spec| all.push((name.to_owned(), spec)));
-    let mut random = Random(1);
+    let mut random = SeededRandom::new(1);
     let (mut commands, mut errors, mut others) = (0, 0, 0);
     for (name, spec) in all {
         if !matches!(spec.run, Run::Session(_) | Run::Node(_)) {
