@@ -20,6 +20,7 @@ use crate::peers::{Servers, Stage, in_thread, plan, start_and_fill};
 use crate::point::{Case, Dataset, Point};
 use crate::process::{Disk, Sample, Usage, Watch, Watched};
 use crate::stats::{Latency, Series};
+use crate::steady::{find_rate, rest};
 use crate::target::{Peer, Running};
 use redis_protocol::resp2::types::OwnedFrame;
 use serde::Serialize;
@@ -27,11 +28,6 @@ use std::time::{Duration, Instant};
 
 mod report;
 
-/// Warm-up of the run that finds the maximum.
-const WARMUP_OF_MAXIMUM: Duration = Duration::from_secs(3);
-/// How long the disk must be still before anything is measured, and how long that may take.
-const STILL: Duration = Duration::from_secs(3);
-const REST_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at the new node.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Longest that the new node may take to apply what the leader had when the load ended.
@@ -162,7 +158,11 @@ pub(crate) async fn run(options: &Options) -> Result<Join, Failure> {
     let mut running = start_and_fill(options.peer, &stage.site, options.dataset).await?;
     let disk = Disk::of(running.directory());
     let rested = rest(disk).await;
-    let (maximum, rate) = find_rate(options, &mut running).await?;
+    let (maximum, rate) = {
+        let case = Case { dataset: options.dataset, point: options.point };
+        let leader = running.leader().await?;
+        find_rate(options.peer, &leader, case, options.share, options.maximum).await?
+    };
     let rested = rest(disk).await && rested;
     eprintln!("{rate:.0}/s for {} s", options.before.as_secs());
     let plan = open_loop(options, &mut running, options.before, rate).await?;
@@ -206,37 +206,6 @@ pub(crate) async fn run(options: &Options) -> Result<Join, Failure> {
         compared,
         machine: stage.machine,
     })
-}
-
-async fn rest(disk: Option<Disk>) -> bool {
-    match disk {
-        Some(disk) => disk.rest(STILL, REST_MAX).await,
-        None => {
-            tokio::time::sleep(STILL).await;
-            false
-        }
-    }
-}
-
-/// The maximum of a closed loop, if it was measured, and the rate.
-async fn find_rate(
-    options: &Options,
-    running: &mut Running,
-) -> Result<(Option<f64>, f64), Failure> {
-    if let Some(rate) = options.point.rate {
-        return Ok((None, f64::from(rate)));
-    }
-    let case = Case { dataset: options.dataset, point: options.point };
-    let leader = running.leader().await?;
-    let plan = plan(options.peer, &leader, case, WARMUP_OF_MAXIMUM, options.maximum);
-    let outcome = in_thread(move || load::run(&plan, &Watch::default())).await??;
-    let maximum = outcome.operations_per_second();
-    eprintln!("maximum {maximum:.0}/s");
-    let rate = maximum * options.share;
-    if rate < 1.0 {
-        return Err(Failure::new("the maximum is below one operation per second"));
-    }
-    Ok((Some(maximum), rate))
 }
 
 async fn open_loop(

@@ -21,6 +21,7 @@ use crate::peers::{Servers, Stage, fill, in_thread, plan};
 use crate::point::{Case, Dataset, Point};
 use crate::process::{Disk, Sample, Watch};
 use crate::stats::Spread;
+use crate::steady::rest;
 use crate::target::{Peer, Running};
 use crate::workload::{Presence, Verb, Workload};
 use serde::Serialize;
@@ -37,9 +38,6 @@ const PIPELINE: usize = 16;
 const HOT_KEYS: u64 = 10_000;
 /// Number of the first key that is never written; key spaces stay below it.
 pub(crate) const FIRST_ABSENT_KEY: u64 = 500_000_000;
-/// How long the disk must be still before a phase, and how long that may take.
-const STILL: Duration = Duration::from_secs(3);
-const REST_MAX: Duration = Duration::from_secs(60);
 /// Settings whose caches take 256 MB together, both overlays counted; `--set` may say otherwise.
 const SETTINGS: [&str; 3] = ["cache-bytes=128mb", "overlay-bytes=32mb", "log-cache-bytes=64mb"];
 /// Filters and indexes of the first levels stay in memory beside the cache: at most so many bytes.
@@ -255,16 +253,6 @@ pub(crate) async fn run(options: &Options) -> Result<Large, Failure> {
     };
     large.bounds = large.judge();
     Ok(large)
-}
-
-async fn rest(disk: Option<Disk>) {
-    let rested = match disk {
-        Some(disk) => disk.rest(STILL, REST_MAX).await,
-        None => false,
-    };
-    if !rested {
-        eprintln!("! the disk did not come to rest");
-    }
 }
 
 fn resident(running: &Running) -> u64 {

@@ -50,6 +50,7 @@ mod replies;
 mod report;
 mod soak;
 mod stats;
+mod steady;
 mod target;
 mod workload;
 

@@ -13,6 +13,7 @@ use crate::peers::{Servers, in_thread, plan, start_and_fill};
 use crate::point::{Case, Dataset, Point};
 use crate::process::{Disk, Sample, Usage, Watch, Watched};
 use crate::stats::{Class, Latency, Series};
+use crate::steady::{find_rate, rest};
 use crate::target::Peer;
 use crate::workload::Presence;
 use serde::Serialize;
@@ -27,12 +28,6 @@ mod report;
 
 /// Time between two samples of memory and disk use.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// Warm-up of the run that finds the maximum.
-const WARMUP_OF_MAXIMUM: Duration = Duration::from_secs(3);
-/// How long the disk must be still before the maximum is measured and behind it, and how long that
-/// may take.
-const STILL: Duration = Duration::from_secs(3);
-const REST_MAX: Duration = Duration::from_secs(60);
 /// Most bytes of requests that all connections may hold at once.
 const CONNECTION_BYTES_MAX: usize = 1 << 30;
 
@@ -131,20 +126,9 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
     let leader = target.leader().await?;
     let disk = Disk::of(target.directory());
     rest(disk).await;
-    let (maximum, rate) = match options.point.rate {
-        Some(rate) => (None, f64::from(rate)),
-        None => {
-            let plan = plan(options.peer, &leader, case, WARMUP_OF_MAXIMUM, options.maximum);
-            let outcome = in_thread(move || load::run(&plan, &Watch::default())).await??;
-            let maximum = outcome.operations_per_second();
-            eprintln!("maximum {maximum:.0}/s");
-            (Some(maximum), maximum * options.share)
-        }
-    };
+    let (maximum, rate) =
+        find_rate(options.peer, &leader, case, options.share, options.maximum).await?;
     rest(disk).await;
-    if rate < 1.0 {
-        return Err(Failure::new("the maximum is below one operation per second"));
-    }
     let minutes = options.duration.as_secs_f64() / 60.0;
     eprintln!("{rate:.0}/s for {minutes:.1} minutes");
     let mut plan = plan(options.peer, &leader, case, options.warmup, options.duration);
@@ -156,17 +140,6 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
     let outcome = in_thread(move || load::run(&plan, &watch)).await??;
     let watermarks = sampler.stop()?;
     Ok(Soak::new(options, stage.machine, fill_s, maximum, rate, outcome, watermarks))
-}
-
-/// Waits until flushes and compactions have come to rest, and says when they have not.
-async fn rest(disk: Option<Disk>) {
-    let rested = match disk {
-        Some(disk) => disk.rest(STILL, REST_MAX).await,
-        None => false,
-    };
-    if !rested {
-        eprintln!("! the disk did not come to rest");
-    }
 }
 
 impl Soak {
