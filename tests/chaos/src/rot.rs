@@ -24,13 +24,7 @@ impl Arena {
         };
         let refused = self.start_refuses(at);
         let found = !refused && kind == RotState && self.reading_finds_damage(at);
-        let came = if refused {
-            "refused"
-        } else if found {
-            "an error when it was read"
-        } else {
-            "served"
-        };
+        let came = what_came(refused, found);
         self.count(&format!("{kind:?}: {came}"), u64::from(flipped > 0));
         if refused || found {
             self.replace(at)?;
@@ -111,6 +105,17 @@ impl Arena {
         let name = file.display().to_string();
         eprintln!("rot: {count} bits of {name}");
         fs::write(file, bytes).map_or(0, |()| count)
+    }
+}
+
+/// What came of a start on damaged data.
+pub(crate) fn what_came(refused: bool, found: bool) -> &'static str {
+    if refused {
+        "refused"
+    } else if found {
+        "an error when it was read"
+    } else {
+        "served"
     }
 }
 

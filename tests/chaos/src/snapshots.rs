@@ -2,7 +2,7 @@
 
 use crate::faults::Arena;
 use crate::proxy::Rule;
-use crate::rot::files_below;
+use crate::rot::{files_below, what_came};
 use crate::world::HEAL_WAIT;
 use kvorum_tests::client::Client;
 use std::fs;
@@ -198,13 +198,7 @@ impl Arena {
             return Err(format!("node {at} took what it had half received for its state"));
         }
         let which = if counts { "installed" } else { "half received" };
-        let came = if refused {
-            "refused"
-        } else if found {
-            "an error when it was read"
-        } else {
-            "served"
-        };
+        let came = what_came(refused, found);
         self.count(&format!("SnapshotRot: {which}, {came}"), 1);
         if refused || found {
             self.replace(at)?;
