@@ -11,6 +11,7 @@ use kvorum_tests::cluster::Cluster;
 use kvorum_tests::redis_server::start_redis_server;
 use protocol::Reply;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 /// Password of the default user, which a connection without authentication does not have.
 const PASSWORD: &str = "of-the-default-user";
@@ -316,24 +317,23 @@ fn every_command_is_judged_at_every_level_of_right() {
             let expected = level.verdict(command);
             let seen = kvorum.try_alone(command, level);
             if seen != expected {
-                wrong.push(format!(
-                    "{:?} at {}: {seen:?}, not {expected:?}",
-                    command.request, level.name
-                ));
+                wrong.push(difference(command, level, &seen, &expected));
             }
             let Some((redis, known)) = &mut redis else { continue };
             if known.contains(&command.name) {
                 let theirs = redis.try_alone(command, level);
                 if theirs != seen {
-                    wrong.push(format!(
-                        "{:?} at {}: {seen:?}, Redis {theirs:?}",
-                        command.request, level.name
-                    ));
+                    wrong.push(difference(command, level, &seen, &("Redis", &theirs)));
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A verdict, and what it is held against, as a line.
+fn difference(command: &Described, level: &Level, seen: &dyn Debug, other: &dyn Debug) -> String {
+    format!("{:?} at {}: {seen:?}, not {other:?}", command.request, level.name)
 }
 
 #[test]
@@ -358,19 +358,13 @@ fn every_command_of_a_multi_block_is_judged_when_it_is_queued_and_again_at_exec(
         };
         let seen = kvorum.try_queued(command, rules);
         if seen.0 != expected || at_exec.is_some_and(|said| said != seen.1) {
-            wrong.push(format!(
-                "{:?} at {}: {seen:?}, not {expected:?}",
-                command.request, level.name
-            ));
+            wrong.push(difference(command, level, &seen, &expected));
         }
         let Some((redis, known)) = &mut redis else { continue };
         if known.contains(&command.name) {
             let theirs = redis.try_queued(command, rules);
             if theirs != seen {
-                wrong.push(format!(
-                    "{:?} at {}: {seen:?}, Redis {theirs:?}",
-                    command.request, level.name
-                ));
+                wrong.push(difference(command, level, &seen, &("Redis", &theirs)));
             }
         }
     }
