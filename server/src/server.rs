@@ -55,6 +55,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Log index of the last entry in this version.
+    pub(crate) fn log_index(&self) -> u64 {
+        self.txn.log_index()
+    }
+
     /// A reader of this version.
     pub(crate) fn reader(&self) -> Reader<'_> {
         let now_ms = match mutants::on(Mutant::LocalExpiry) {

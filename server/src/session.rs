@@ -124,6 +124,9 @@ pub struct Session {
     pub closing: bool,
     /// Log index of the last write this connection saw acknowledged; 0: none.
     pub last_write_index: u64,
+    /// Log index of the last entry that this connection's last command on data saw: its own, for a
+    /// write; 0: there was none.
+    pub last_index: u64,
 }
 
 impl Session {
@@ -144,6 +147,7 @@ impl Session {
             monitor: false,
             closing: false,
             last_write_index: 0,
+            last_index: 0,
         }
     }
 

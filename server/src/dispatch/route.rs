@@ -83,6 +83,7 @@ pub(super) async fn replicate_for(
     let outcome = replicate(server, operations, count).await;
     let outcome = outcome.map(|(index, replies)| {
         session.last_write_index = index;
+        session.last_index = index;
         replies
     });
     if changes_users {
@@ -263,7 +264,7 @@ fn reads_elsewhere(server: &Server, session: &Session) -> bool {
 /// A version of the data that these reads may be answered from; `Err`: their replies.
 async fn prepare(
     server: &Server,
-    session: &Session,
+    session: &mut Session,
     requests: &[Checked],
 ) -> Result<View, Vec<Reply>> {
     if reads_elsewhere(server, session)
@@ -281,7 +282,7 @@ async fn prepare(
 
 /// The version of the data that this session may read now: linearizable, or what is applied here
 /// if the session or the node's settings say so (but never older than the session's own writes).
-pub(super) async fn current_view(server: &Server, session: &Session) -> Result<View, Reply> {
+pub(super) async fn current_view(server: &Server, session: &mut Session) -> Result<View, Reply> {
     let stale = session.readonly
         || (server.settings.load().follower_reads == FollowerReads::Stale
             && matches!(server.node.leadership(), Leadership::At(..) | Leadership::Unknown));
@@ -292,7 +293,9 @@ pub(super) async fn current_view(server: &Server, session: &Session) -> Result<V
         server.node.read_barrier().await.map(|_| ())
     };
     ready.map_err(Reply::from)?;
-    server.view().map_err(|error| Reply::error(format!("IOERR {error}")))
+    let view = server.view().map_err(|error| Reply::error(format!("IOERR {error}")))?;
+    session.last_index = view.log_index();
+    Ok(view)
 }
 
 /// MOVED or REDIRECT for a command of a MULTI block that could not be served here in the end.

@@ -164,7 +164,7 @@ async fn replicate(
 /// Executes a block without writes on one version of the data.
 async fn read(
     server: &Arc<Server>,
-    session: &Session,
+    session: &mut Session,
     watched: &[Watched],
     block: &Block,
 ) -> Reply {

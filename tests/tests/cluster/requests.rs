@@ -32,6 +32,36 @@ fn one_write_is_one_entry() {
 }
 
 #[test]
+fn raft_index_orders_what_different_nodes_answered() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    cluster.wait_converged();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let mut leader = cluster.nodes[leader].client();
+    let mut follower = cluster.nodes[follower].client();
+    let index = |client: &mut Client, command: &str| {
+        client.ask(command);
+        text(&client.ask("RAFT.INDEX")).parse::<u64>().expect("a log index")
+    };
+    for round in 0..20 {
+        let write = format!("SET k {round}");
+        let written = index(&mut leader, &write);
+        let read = index(&mut follower, "GET k");
+        assert!(read >= written, "{read} {written}");
+        let forwarded = index(&mut follower, &write);
+        assert!(forwarded > read, "{forwarded} {read}");
+        leader.ask("MULTI");
+        leader.ask("GET k");
+        let block = index(&mut leader, "EXEC");
+        assert!(block >= forwarded, "{block} {forwarded}");
+        follower.ask("MULTI");
+        follower.ask(&write);
+        let block = (index(&mut follower, "EXEC"), block);
+        assert!(block.0 > block.1, "{block:?}");
+        assert_eq!(index(&mut follower, "NONSENSE"), block.0, "an error changes nothing");
+    }
+}
+
+#[test]
 fn clients_on_several_threads_see_each_other() {
     let mut cluster = Cluster::start(1, &["io-threads=3"]);
     let node = &mut cluster.nodes[0];

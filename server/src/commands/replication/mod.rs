@@ -18,6 +18,7 @@ pub static COMMANDS: &[CommandSpec] = &[
     readonly::ASKING,
     failover::FAILOVER,
     raft::CLUSTER,
+    raft::INDEX,
     raft::NODE,
     raft::PEER,
     raft::SNAPSHOT,

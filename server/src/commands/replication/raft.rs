@@ -159,6 +159,18 @@ pub(super) const SNAPSHOT: CommandSpec = CommandSpec {
     ..ADMIN
 };
 
+pub(super) const INDEX: CommandSpec = CommandSpec {
+    name: "raft.index",
+    syntax: "RAFT.INDEX",
+    summary: "Returns the log index that this connection's last command wrote or read at.",
+    docs: Docs::COST_1,
+    arity: Arity::Exactly(1),
+    flags: PLAIN.flags.and(Flags::FAST),
+    categories: &["@connection"],
+    run: Run::Session(index),
+    ..PLAIN
+};
+
 pub(super) const PEER: CommandSpec = CommandSpec {
     name: "raft.peer",
     syntax: "RAFT.PEER",
@@ -235,6 +247,13 @@ fn snapshot<'a>(ctx: NodeContext<'a>, _: &'a Request) -> BoxFuture<'a, Reply> {
 
 fn peer<'a>(ctx: NodeContext<'a>, _: &'a Request) -> BoxFuture<'a, Reply> {
     Box::pin(async move { answer(ctx.node.order(Order::Identify).await) })
+}
+
+/// As the revision that etcd tells with each reply: a write has the index of its entry, a read that of
+/// the last entry before it. All nodes have the same data at the same index. Several writes share
+/// an entry when they were committed together; an error leaves the index as it was.
+fn index(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
+    Reply::Integer(ctx.session.last_index as i64)
 }
 
 fn list(ctx: &mut SessionContext<'_>, _: &Request) -> Reply {
