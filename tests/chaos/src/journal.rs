@@ -18,6 +18,39 @@ pub struct Span {
     pub invoked: u64,
     /// None: no answer, or one that says that the outcome is unknown.
     pub returned: Option<u64>,
+    /// Log index of the last entry that the answer knew of, where the node told it.
+    pub index: Option<u64>,
+}
+
+/// What was seen of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    pub key: String,
+    pub seen: Seen,
+    /// Whether the operation itself made it so.
+    pub wrote: bool,
+}
+
+/// What there is of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// A value that is written once at most.
+    Value(Option<u64>),
+    /// A number, or the length of a text, that only grows.
+    Size(u64),
+    /// Whether a key is there that is set once.
+    There(bool),
+}
+
+/// An operation whose outcome is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub invoked: u64,
+    pub returned: u64,
+    pub index: Option<u64>,
+    /// Whether it was an entry of the log.
+    pub writes: bool,
+    pub sights: Vec<Sight>,
 }
 
 /// A MULTI block on append-only texts.
@@ -66,8 +99,8 @@ pub struct History {
     pub counters: BTreeMap<String, (u64, u64)>,
     /// Answers that no node may give.
     pub odd: Vec<String>,
-    /// Times of every operation with a known outcome.
-    pub done: Vec<(u64, u64)>,
+    /// Every operation with a known outcome.
+    pub known: Vec<Known>,
     pub unknown: u64,
     /// Fault windows and their names.
     pub windows: Vec<(u64, u64, String)>,
@@ -121,15 +154,24 @@ impl Journal {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// Writes a line: who, what kind of operation, when, and what came of it.
-    pub fn note(&self, client: usize, kind: &str, span: Span, what: Value) {
+    /// Writes a line: who, what kind of operation, when, and what came of it. `sights` are what an
+    /// operation that `writes`, or does not, saw.
+    pub fn note(
+        &self,
+        client: usize,
+        kind: &str,
+        span: Span,
+        seen: (bool, Vec<Sight>),
+        what: Value,
+    ) {
         let line = json!({"client": client, "kind": kind, "invoked": span.invoked,
-            "returned": span.returned, "what": what});
+            "returned": span.returned, "index": span.index, "what": what});
         self.line(&line);
         let mut history = self.history.lock().expect("no client panicked");
         match span.returned {
             Some(returned) => {
-                history.done.push((span.invoked, returned));
+                let (invoked, index, (writes, sights)) = (span.invoked, span.index, seen);
+                history.known.push(Known { invoked, returned, index, writes, sights });
                 self.known.fetch_add(1, Ordering::Relaxed);
             }
             None => history.unknown += 1,
@@ -171,9 +213,9 @@ impl History {
     pub fn inside_windows(&self) -> usize {
         let mut windows: Vec<(u64, u64)> = self.windows.iter().map(|w| (w.0, w.1)).collect();
         windows.sort_unstable();
-        let overlaps = |(invoked, returned): &(u64, u64)| {
-            windows.iter().any(|(begun, ended)| invoked <= ended && returned >= begun)
+        let overlaps = |known: &&Known| {
+            windows.iter().any(|(begun, ended)| known.invoked <= *ended && known.returned >= *begun)
         };
-        self.done.iter().filter(|span| overlaps(span)).count()
+        self.known.iter().filter(overlaps).count()
     }
 }

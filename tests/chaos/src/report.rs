@@ -10,6 +10,10 @@ use std::time::Duration;
 /// Of a hundred wanted operations, so many have to be inside fault windows.
 pub const INSIDE_PERCENT: u64 = 30;
 
+/// Of a hundred operations, so many have to have a known log index: the rest lost the reply behind
+/// their own.
+const INDEXED_PERCENT: u64 = 95;
+
 /// What is wanted before a run counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
@@ -26,6 +30,7 @@ pub struct Figures {
     pub inside: u64,
     pub unknown: u64,
     pub searched: u64,
+    pub indexed: u64,
     pub blocks: u64,
     pub transfers: u64,
     pub sums: u64,
@@ -63,10 +68,11 @@ impl Report {
     pub fn take(&mut self, history: &History, verdict: Verdict) {
         let count = |length: usize| length as u64;
         self.figures = Figures {
-            done: count(history.done.len()),
+            done: count(history.known.len()),
             inside: count(history.inside_windows()),
             unknown: history.unknown,
             searched: count(verdict.searched),
+            indexed: count(verdict.indexed),
             blocks: count(history.blocks.len()),
             transfers: history.transfers,
             sums: count(history.sums.len()),
@@ -102,6 +108,7 @@ impl Report {
             (&mut ours.inside, its.inside),
             (&mut ours.unknown, its.unknown),
             (&mut ours.searched, its.searched),
+            (&mut ours.indexed, its.indexed),
             (&mut ours.blocks, its.blocks),
             (&mut ours.transfers, its.transfers),
             (&mut ours.sums, its.sums),
@@ -150,6 +157,9 @@ impl Report {
             all.push(format!("of {injected} faults, only {in_effect} were in effect"));
         }
         let figures = &self.figures;
+        if figures.indexed * 100 < done * INDEXED_PERCENT {
+            all.push(format!("of {done} operations, {} have a place in the log", figures.indexed));
+        }
         if figures.transfers == 0 || figures.sums == 0 || figures.blocks == 0 {
             all.push("some kind of client did nothing".to_owned());
         }
@@ -180,6 +190,7 @@ impl fmt::Display for Report {
         row("of these inside fault windows", figures.inside.to_string())?;
         row("operations of unknown outcome", figures.unknown.to_string())?;
         row("register operations searched for linearizability", figures.searched.to_string())?;
+        row("operations judged by their log index", figures.indexed.to_string())?;
         row("MULTI blocks", figures.blocks.to_string())?;
         row("bank: transfers, sums read", format!("{}, {}", figures.transfers, figures.sums))?;
         row("leases, looks", format!("{}, {}", figures.leases, figures.looks))?;
@@ -218,6 +229,7 @@ mod tests {
         report.figures = Figures {
             done: 500,
             inside: 200,
+            indexed: 480,
             transfers: 1,
             sums: 1,
             blocks: 1,

@@ -4,10 +4,10 @@
 //! never repeats what may have taken effect. Keys of registers and texts change with time, so that
 //! each has few enough operations to be searched through.
 
-use crate::journal::{Block, Journal, Lease, Look, Span};
+use crate::journal::{Block, Journal, Lease, Look, Seen, Sight, Span};
 use crate::world::Addresses;
 use kvorum_tests::client::{Client, Fate, redirected_to, text};
-use kvorum_tests::history::{Action, Operation, text_value};
+use kvorum_tests::history::{Action, Operation, text_length, text_value};
 use kvorum_tests::random::Random;
 use protocol::Reply;
 use serde_json::json;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long a client waits for a reply.
 const REPLY_WAIT: Duration = Duration::from_secs(4);
+/// Asks where in the log the command before it took effect.
+const INDEX: &str = "RAFT.INDEX";
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
 /// Operations on registers before new keys are taken.
@@ -108,7 +110,8 @@ impl Worker {
         }
     }
 
-    /// Sends requests as one pipeline; the replies up to the first that did not come.
+    /// Sends requests as one pipeline, and behind them the question for their log index; the replies
+    /// up to the first that did not come.
     fn call(&mut self, requests: &[Vec<String>]) -> (Span, Vec<Reply>) {
         if self.connection.is_none() {
             self.connection = Client::connect(&self.addr).ok();
@@ -120,9 +123,11 @@ impl Worker {
         let mut replies = Vec::new();
         let Some(connection) = &mut self.connection else {
             self.move_on(None);
-            return (Span { invoked: u64::MAX, returned: None }, replies);
+            return (Span { invoked: u64::MAX, returned: None, index: None }, replies);
         };
-        let mut alive = connection.send(requests).is_ok();
+        let mut asked = requests.to_vec();
+        asked.push(vec![INDEX.to_owned()]);
+        let mut alive = connection.send(&asked).is_ok();
         while alive && replies.len() < requests.len() {
             match connection.receive() {
                 Ok(reply) => replies.push(reply),
@@ -130,13 +135,21 @@ impl Worker {
             }
         }
         let returned = Some(self.shared.journal.now());
+        let index = match alive.then(|| connection.receive()) {
+            Some(Ok(Reply::Integer(index))) => u64::try_from(index).ok(),
+            Some(Ok(_)) | None => None,
+            Some(Err(_)) => {
+                alive = false;
+                None
+            }
+        };
         let elsewhere = replies.iter().find_map(redirected_to);
         let is_refused = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
         if !alive || is_refused {
             self.connection = None;
             self.move_on(elsewhere);
         }
-        (Span { invoked, returned }, replies)
+        (Span { invoked, returned, index }, replies)
     }
 
     fn move_on(&mut self, to: Option<String>) {
@@ -195,12 +208,9 @@ impl Worker {
             _ => (None, action),
         };
         let span = Span { returned, ..span };
-        self.shared.journal.note(
-            self.number,
-            "register",
-            span,
-            json!([key, format!("{action:?}"), reply.map(text)]),
-        );
+        let sights = sight(&key, place, &action).into_iter().collect();
+        let what = json!([key, format!("{action:?}"), reply.map(text)]);
+        self.shared.journal.note(self.number, "register", span, (!is_read, sights), what);
         let operation =
             Operation { key, client: self.number, action, invoked: span.invoked, returned };
         self.history(|history| history.registers.push(operation));
@@ -242,7 +252,12 @@ impl Worker {
             _ => None,
         };
         let span = Span { returned, ..span };
-        self.shared.journal.note(self.number, "block", span, json!([appends, reads]));
+        let sight = |(key, text): &(String, String)| {
+            let wrote = appends.iter().any(|(appended, _)| appended == key);
+            Sight { key: key.clone(), seen: Seen::Size(text.len() as u64), wrote }
+        };
+        let seen = (true, reads.iter().map(sight).collect());
+        self.shared.journal.note(self.number, "block", span, seen, json!([appends, reads]));
         self.history(|history| history.blocks.push(Block { span, appends, reads }));
     }
 
@@ -274,8 +289,9 @@ impl Worker {
             (Fate::Done, _) => return,
             _ => None,
         };
-        let span = Span { returned, ..span };
-        self.shared.journal.note(self.number, "transfer", span, json!(moved));
+        let span = Span { returned, index: last.index, ..span };
+        let seen = (true, Vec::new());
+        self.shared.journal.note(self.number, "transfer", span, seen, json!(moved));
     }
 
     fn sum(&mut self) {
@@ -286,7 +302,9 @@ impl Worker {
         let Some(Reply::Array(items)) = replies.get(requests.len() - 1) else { return };
         let amounts: Vec<i64> =
             items.iter().map(|item| text(item).parse().unwrap_or(i64::MIN / 100)).collect();
-        self.shared.journal.note(self.number, "sum", span, json!(amounts));
+        let seen = Seen::Value(Some(text_value(&format!("{amounts:?}"))));
+        let sights = vec![Sight { key: "bank".to_owned(), seen, wrote: false }];
+        self.shared.journal.note(self.number, "sum", span, (false, sights), json!(amounts));
         self.history(|history| history.sums.push((span, amounts)));
     }
 
@@ -299,7 +317,8 @@ impl Worker {
             let (span, replies) = self.call(&[vec!["EXISTS".to_owned(), key.clone()]]);
             let Some(Reply::Integer(count)) = replies.first() else { return };
             let is_there = *count == 1;
-            self.shared.journal.note(self.number, "look", span, json!([key, is_there]));
+            let seen = (false, vec![there(&key, is_there, false)]);
+            self.shared.journal.note(self.number, "look", span, seen, json!([key, is_there]));
             self.history(|history| history.looks.push(Look { span, key, is_there }));
             return;
         }
@@ -316,7 +335,8 @@ impl Worker {
         if self.leases.len() > 8 {
             self.leases.remove(0);
         }
-        self.shared.journal.note(self.number, "lease", span, json!([key, ttl_ms]));
+        let seen = (true, vec![there(&key, true, true)]);
+        self.shared.journal.note(self.number, "lease", span, seen, json!([key, ttl_ms]));
         self.history(|history| history.leases.push(Lease { span, key, ttl_ms }));
     }
 
@@ -338,7 +358,14 @@ impl Worker {
             }
             let is_done = fate == Fate::Done;
             let span = Span { returned: span.returned.filter(|_| is_done), ..span };
-            self.shared.journal.note(self.number, "ledger", span, json!(request[1]));
+            let count = match replies.get(at) {
+                Some(Reply::Integer(count)) => Some(*count as u64),
+                _ => None,
+            };
+            let counted =
+                |count| Sight { key: counter.clone(), seen: Seen::Size(count), wrote: true };
+            let seen = (true, count.map(counted).into_iter().collect());
+            self.shared.journal.note(self.number, "ledger", span, seen, json!(request[1]));
             self.history(|history| match at % 2 {
                 0 => history.ledger.push((request[1].clone(), is_done)),
                 _ => {
@@ -348,6 +375,24 @@ impl Worker {
             });
         }
     }
+}
+
+/// What an operation on a register saw, where it is known; registers below 2 are SET, those from 4
+/// are texts.
+fn sight(key: &str, place: usize, action: &Action) -> Option<Sight> {
+    let size = |value: u64| if place < 4 { value } else { text_length(value) as u64 };
+    let seen = match action {
+        Action::Write(value) => Seen::Value(Some(*value)),
+        Action::Read(value) if place < 2 => Seen::Value(*value),
+        Action::Read(value) => Seen::Size(value.map_or(0, size)),
+        Action::Add { result, .. } => Seen::Size((*result)?),
+        Action::Append { length, .. } => Seen::Size((*length)? as u64),
+    };
+    Some(Sight { key: key.to_owned(), seen, wrote: !matches!(action, Action::Read(_)) })
+}
+
+fn there(key: &str, is_there: bool, wrote: bool) -> Sight {
+    Sight { key: key.to_owned(), seen: Seen::There(is_there), wrote }
 }
 
 /// Name of an account.

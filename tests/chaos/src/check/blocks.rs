@@ -185,7 +185,7 @@ mod tests {
         let own = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()
         };
-        let span = Span { invoked: times.0, returned: times.1 };
+        let span = Span { invoked: times.0, returned: times.1, index: None };
         Block { span, appends: own(appends), reads: own(reads) }
     }
 

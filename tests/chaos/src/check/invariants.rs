@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn span(invoked: u64, returned: u64) -> Span {
-        Span { invoked, returned: Some(returned) }
+        Span { invoked, returned: Some(returned), index: None }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod blocks;
 pub mod invariants;
+pub mod log_order;
 pub mod witness;
 
 use crate::faults::Fault;
@@ -17,12 +18,16 @@ pub struct Verdict {
     pub undecided: Vec<String>,
     /// Operations that the search and the witness covered.
     pub searched: usize,
+    /// Operations whose place in the log is known, and was judged.
+    pub indexed: usize,
 }
 
 /// Runs every checker that needs only the history; the search of one register may take so many
 /// steps.
 pub fn all(history: &History, steps_max: usize) -> Verdict {
-    let mut verdict = Verdict { searched: history.registers.len(), ..Verdict::default() };
+    let searched = history.registers.len();
+    let indexed = history.known.iter().filter(|known| known.index.is_some()).count();
+    let mut verdict = Verdict { searched, indexed, ..Verdict::default() };
     let mut registers: Vec<&_> = history.registers.iter().collect();
     registers.sort_by(|one, other| one.key.cmp(&other.key));
     for key in registers.chunk_by(|one, other| one.key == other.key) {
@@ -34,6 +39,7 @@ pub fn all(history: &History, steps_max: usize) -> Verdict {
         }
     }
     verdict.violations.extend(witness::check(&history.registers));
+    verdict.violations.extend(log_order::check(&history.known));
     verdict.violations.extend(blocks::check(&history.blocks));
     verdict.violations.extend(invariants::sums(&history.sums));
     verdict.violations.extend(invariants::leases(&history.leases, &history.looks));
@@ -46,14 +52,14 @@ pub fn all(history: &History, steps_max: usize) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Block, Lease, Look, Span};
+    use crate::journal::{Block, Known, Lease, Look, Seen, Sight, Span};
     use crate::report::Report;
     use crate::workload::{ACCOUNTS, DEPOSIT};
     use kvorum_tests::history::{Action, Operation};
     use kvorum_tests::linearizability::STEPS_MAX;
 
     fn span(invoked: u64, returned: u64) -> Span {
-        Span { invoked, returned: Some(returned) }
+        Span { invoked, returned: Some(returned), index: None }
     }
 
     fn operation(key: &str, action: Action, invoked: u64) -> Operation {
@@ -74,6 +80,12 @@ mod tests {
         }
     }
 
+    fn known(index: u64, wrote: bool, value: u64) -> Known {
+        let seen = Seen::Value(Some(value));
+        let sights = vec![Sight { key: "r0:0".to_owned(), seen, wrote }];
+        Known { invoked: 0, returned: 9, index: Some(index), writes: wrote, sights }
+    }
+
     /// Something of everything, all of it right.
     fn good() -> History {
         History {
@@ -87,6 +99,7 @@ mod tests {
             sums: vec![(span(0, 1), vec![DEPOSIT; ACCOUNTS])],
             leases: vec![Lease { span: span(0, 1), key: "lease".to_owned(), ttl_ms: 1000 }],
             looks: vec![look(10, true), look(2_000_000_000, false)],
+            known: vec![known(7, true, 1), known(7, false, 1)],
             ..History::default()
         }
     }
@@ -116,6 +129,8 @@ mod tests {
         assert!(made.contains("the bank has not"), "{made}");
         let back = said(|history| history.looks.push(look(3_000_000_000, true)));
         assert!(back.contains("and back"), "{back}");
+        let out_of_order = said(|history| history.known[1].index = Some(6));
+        assert!(out_of_order.contains("by log index, r0:0"), "{out_of_order}");
         let odd = said(|history| history.odd.push("ERR what".to_owned()));
         assert!(odd.contains("odd answer: ERR what"), "{odd}");
     }

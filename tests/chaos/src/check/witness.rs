@@ -29,10 +29,10 @@ pub fn check(history: &[Operation]) -> Vec<String> {
 }
 
 /// The greatest of the numbers that belong to moments before `moment`.
-struct Past(Vec<(u64, u64)>);
+pub(super) struct Past(Vec<(u64, u64)>);
 
 impl Past {
-    fn new(mut moments: Vec<(u64, u64)>) -> Self {
+    pub(super) fn new(mut moments: Vec<(u64, u64)>) -> Self {
         moments.sort_unstable();
         let mut greatest = 0;
         for (_, number) in &mut moments {
@@ -42,7 +42,7 @@ impl Past {
         Past(moments)
     }
 
-    fn before(&self, moment: u64) -> Option<u64> {
+    pub(super) fn before(&self, moment: u64) -> Option<u64> {
         let count = self.0.partition_point(|(at, _)| *at < moment);
         count.checked_sub(1).map(|last| self.0[last].1)
     }
