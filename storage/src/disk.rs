@@ -37,6 +37,7 @@ mod sync;
 mod transfer;
 mod view;
 mod write;
+mod writeback;
 
 use self::current::Current;
 use self::generation::Generation;

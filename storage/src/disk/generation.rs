@@ -18,6 +18,7 @@
 
 use super::reclaim::RowFilter;
 use super::sync::sync_dir;
+use super::writeback::Writeback;
 use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
 use crate::limits::STORAGE_KEY_BYTES_MAX;
@@ -42,6 +43,8 @@ const DURABLE_KEY: &[u8] = b"\xFF\xFFdurable";
 const KEYSPACE: &str = "rows";
 /// Where fjall keeps a folder for each keyspace.
 pub(super) const KEYSPACES_DIR: &str = "keyspaces";
+/// Where it keeps the tables, within that folder.
+const TABLES_DIR: &str = "tables";
 /// Overlapping loads that may wait in level 0; each costs every read a look.
 const LEVEL_0_RUNS_MAX: usize = 12;
 /// How often a full level 0 is looked at.
@@ -73,7 +76,9 @@ impl Drop for Folder {
 
 /// The tables. Dropping the last handle closes them, which waits for a running compaction.
 pub(super) struct Generation {
-    // Order matters: the folder goes after the database in it is closed.
+    // Order matters: the thread that knows the tables ends first, and the folder goes after the
+    // database in it is closed.
+    _writeback: Option<Writeback>,
     rows: Keyspace,
     database: Database,
     replaced: AtomicBool,
@@ -91,7 +96,8 @@ impl Generation {
         let database = open_database(&folder.path, options, &filter)?;
         let rows = database.keyspace(KEYSPACE, table_options)?;
         sync_dir(&folder.path.join(KEYSPACES_DIR))?;
-        Ok(Self { rows, database, replaced: AtomicBool::new(false), filter, folder })
+        let _writeback = start_writeback(&rows, options)?;
+        Ok(Self { _writeback, rows, database, replaced: AtomicBool::new(false), filter, folder })
     }
 
     /// Opens an existing generation; returns it with its durable log index.
@@ -117,7 +123,9 @@ impl Generation {
         let durable =
             durable[..].try_into().map_err(|_| damaged("unreadable durable log index"))?;
         let folder = Folder { path, delete: AtomicBool::new(false) };
-        let generation = Self { rows, database, replaced: AtomicBool::new(false), filter, folder };
+        let _writeback = start_writeback(&rows, options)?;
+        let replaced = AtomicBool::new(false);
+        let generation = Self { _writeback, rows, database, replaced, filter, folder };
         Ok((generation, u64::from_le_bytes(durable)))
     }
 
@@ -288,6 +296,19 @@ fn open_database(
     });
     let panicked = |_| StorageError::Corrupt(format!("{}: unreadable", path.display()));
     Ok(opened?.map_err(panicked)??)
+}
+
+/// None for offline checks, which write no tables.
+fn start_writeback(
+    rows: &Keyspace,
+    options: &DiskOptions,
+) -> Result<Option<Writeback>, StorageError> {
+    if options.worker_threads == 0 {
+        return Ok(None);
+    }
+    let tree = rows.tree.clone();
+    let dir = rows.path().join(TABLES_DIR);
+    Ok(Some(Writeback::start(dir, Box::new(move || tree.next_table_id()))?))
 }
 
 /// Finds the value of a key.

@@ -19,6 +19,12 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     sync(&File::open(dir)?, dir)
 }
 
+/// Sends what was written to a file of fjall's to the disk ahead of fjall's own sync. Nothing is
+/// durable by it, as far as anyone may count on it.
+pub(super) fn write_back(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
 fn sync(file: &File, path: &Path) -> io::Result<()> {
     if mutants::on(Mutant::SnapshotNotSynced) {
         return Ok(());
