@@ -6,6 +6,7 @@
 //!
 //! Not judged: whether the rate is what a user has; the share is relative to this machine.
 
+use crate::control;
 use crate::error::Failure;
 use crate::load::{self, Outcome};
 use crate::machine::Machine;
@@ -14,7 +15,7 @@ use crate::point::{Case, Dataset, Point};
 use crate::process::{Disk, Sample, Usage, Watch, Watched};
 use crate::stats::{Class, Latency, Series};
 use crate::steady::{find_rate, rest};
-use crate::target::Peer;
+use crate::target::{Peer, Running};
 use crate::workload::Presence;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -107,6 +108,8 @@ pub(crate) struct Soak {
     watermarks: Vec<Watermark>,
     /// Bytes of keys and values, once.
     data_bytes: u64,
+    /// How long Kvorum's log may be; `None` for others.
+    log_limit_bytes: Option<u64>,
     usage: Vec<Usage>,
     disk_written_bytes: Option<u64>,
 }
@@ -124,6 +127,7 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
     let fill_s = began.elapsed().as_secs_f64();
     let case = Case { dataset: options.dataset, point: options.point };
     let leader = target.leader().await?;
+    let log_limit = log_limit(options.peer, &target).await?;
     let disk = Disk::of(target.directory());
     rest(disk).await;
     let (maximum, rate) =
@@ -139,7 +143,20 @@ pub(crate) async fn run(options: &Options) -> Result<Soak, Failure> {
     let watch = Watch { processes: leader.processes, disk };
     let outcome = in_thread(move || load::run(&plan, &watch)).await??;
     let watermarks = sampler.stop()?;
-    Ok(Soak::new(options, stage.machine, fill_s, maximum, rate, outcome, watermarks))
+    let soak = Soak::new(options, stage.machine, fill_s, maximum, rate, outcome, watermarks);
+    Ok(Soak { log_limit_bytes: log_limit, ..soak })
+}
+
+/// What INFO says of the length of Kvorum's log.
+async fn log_limit(peer: Peer, running: &Running) -> Result<Option<u64>, Failure> {
+    if !peer.is_kvorum() {
+        return Ok(None);
+    }
+    let address = running.addresses().remove(0);
+    let reply = control::ask(&address, None, &[b"INFO", b"replication"]).await?;
+    let info = control::text(&reply).unwrap_or_default();
+    let limit = control::field(&info, "repl_backlog_size").and_then(|bytes| bytes.parse().ok());
+    limit.map(Some).ok_or_else(|| Failure::new("INFO names no limit of the log"))
 }
 
 impl Soak {
@@ -173,6 +190,7 @@ impl Soak {
             series,
             watermarks,
             data_bytes: options.dataset.data_bytes(),
+            log_limit_bytes: None,
             usage: outcome.usage,
             disk_written_bytes: outcome.disk_written_bytes,
         }
