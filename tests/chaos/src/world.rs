@@ -232,12 +232,6 @@ impl World {
         infos
     }
 
-    /// How many nodes have ended by themselves, and were not started again.
-    pub fn ended(&mut self) -> u64 {
-        let ended = self.members.iter_mut().map(|member| u64::from(!member.node.is_running()));
-        ended.sum()
-    }
-
     /// Waits until all nodes run, are voters, and agree on who leads; starts those that end.
     ///
     /// # Errors
