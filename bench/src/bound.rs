@@ -9,9 +9,11 @@ use std::fmt;
 enum Side {
     AtLeast,
     AtMost,
+    Below,
 }
 
-/// A figure beside its bound. A figure on the bound is within; one that is missing is not.
+/// A figure beside its bound. A figure on the bound is within, unless it has to be below; one that is
+/// missing is not.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Bound {
     name: &'static str,
@@ -33,6 +35,11 @@ impl Bound {
         Self { name, value, side: Side::AtMost, bound, excuse: None }
     }
 
+    /// The figure must be below `bound`.
+    pub(crate) fn below(name: &'static str, value: Option<f64>, bound: f64) -> Self {
+        Self { name, value, side: Side::Below, bound, excuse: None }
+    }
+
     /// The same bound, which also counts as held where `excuse` names what was the limit instead.
     pub(crate) fn unless(self, excuse: Option<String>) -> Self {
         Self { excuse, ..self }
@@ -42,6 +49,7 @@ impl Bound {
         self.value.is_some_and(|value| match self.side {
             Side::AtLeast => value >= self.bound,
             Side::AtMost => value <= self.bound,
+            Side::Below => value < self.bound,
         })
     }
 
@@ -57,13 +65,14 @@ impl fmt::Display for Bound {
         let sign = match self.side {
             Side::AtLeast => ">=",
             Side::AtMost => "<=",
+            Side::Below => "<",
         };
         let word = match &self.excuse {
             _ if self.is_within() => "holds",
             Some(excuse) if self.holds() => excuse,
             _ => "MISSED",
         };
-        write!(f, "  {:38}{value:>10}  {sign} {:<8.2} {word}", self.name, self.bound)
+        write!(f, "  {:38}{value:>10}  {sign:2} {:<8.2} {word}", self.name, self.bound)
     }
 }
 
@@ -81,6 +90,8 @@ mod tests {
         check(Bound::at_least("x", Some(1.9), 2.0), false, "MISSED");
         check(Bound::at_most("x", Some(2.0), 2.0), true, "holds");
         check(Bound::at_most("x", Some(2.1), 2.0), false, "MISSED");
+        check(Bound::below("x", Some(1.9), 2.0), true, "holds");
+        check(Bound::below("x", Some(2.0), 2.0), false, "MISSED");
         check(Bound::at_most("x", None, 2.0), false, "MISSED");
         check(Bound::at_most("x", Some(f64::NAN), 2.0), false, "MISSED");
         let excused = |value| Bound::at_least("x", value, 2.0).unless(Some("CPU".to_owned()));

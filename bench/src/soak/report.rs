@@ -36,9 +36,9 @@ impl Soak {
         let p999 = self.latency.as_ref().map(|latency| latency.p999_us / 1e3);
         let mut bounds = vec![
             Bound::at_least("last minute over first", self.last_over_first, LAST_OVER_FIRST_MIN),
-            Bound::at_most("p99.9 in ms", p999, P999_MAX_MS),
+            Bound::below("p99.9 in ms", p999, P999_MAX_MS),
             Bound::at_most("longest gap in ms", Some(self.longest_gap_ms), GAP_MAX_MS),
-            Bound::at_most("disk over data, worst node", Some(self.disk_factor()), DISK_FACTOR_MAX),
+            Bound::below("disk over data, worst node", Some(self.disk_factor()), DISK_FACTOR_MAX),
         ];
         if let Some(limit) = self.log_limit_bytes {
             let logs = self.watermarks.iter().filter_map(|mark| mark.parts.get("log"));
