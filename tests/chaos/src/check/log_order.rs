@@ -29,11 +29,11 @@ pub fn check(known: &[Known]) -> Vec<String> {
     }
     for (key, mut places) in keys {
         places.sort_by_key(|place| place.index);
-        let found = match places[0].seen {
+        let found = disagreeing(&places).or_else(|| match places[0].seen {
             Seen::Value(_) => values(&places),
             Seen::Size(_) => sizes(&places),
             Seen::There(_) => presence(&places),
-        };
+        });
         wrong.extend(found.map(|found| format!("by log index, {key}: {found}")));
     }
     wrong
@@ -78,9 +78,6 @@ fn values(places: &[Place<'_>]) -> Option<String> {
     let written: HashMap<Seen, u64> =
         writes.iter().map(|place| (place.seen, place.index)).collect();
     let reads = || places.iter().filter(|place| place.is_whole());
-    if let Some(two) = disagreeing(places) {
-        return Some(two);
-    }
     // Since when a value that nobody is known to have written was certainly there.
     let mut since: HashMap<Seen, u64> = HashMap::new();
     for read in reads() {
@@ -109,9 +106,6 @@ fn disagreeing(places: &[Place<'_>]) -> Option<String> {
 
 /// Registers that only grow.
 fn sizes(places: &[Place<'_>]) -> Option<String> {
-    if let Some(two) = disagreeing(places) {
-        return Some(two);
-    }
     let mut greatest = 0;
     for entry in places.chunk_by(|one, other| one.index == other.index) {
         let size = |place: &Place<'_>| match place.seen {
@@ -135,9 +129,6 @@ fn sizes(places: &[Place<'_>]) -> Option<String> {
 
 /// Keys that are set once and expire.
 fn presence(places: &[Place<'_>]) -> Option<String> {
-    if let Some(two) = disagreeing(places) {
-        return Some(two);
-    }
     let set = places.iter().find(|place| place.wrote).map(|place| place.index);
     let mut was_there = false;
     let mut gone = None;
