@@ -78,7 +78,7 @@ impl Drop for Folder {
 pub(super) struct Generation {
     // Order matters: the thread that knows the tables ends first, and the folder goes after the
     // database in it is closed.
-    _writeback: Option<Writeback>,
+    writeback: Option<Writeback>,
     rows: Keyspace,
     database: Database,
     replaced: AtomicBool,
@@ -96,8 +96,8 @@ impl Generation {
         let database = open_database(&folder.path, options, &filter)?;
         let rows = database.keyspace(KEYSPACE, table_options)?;
         sync_dir(&folder.path.join(KEYSPACES_DIR))?;
-        let _writeback = start_writeback(&rows, options)?;
-        Ok(Self { _writeback, rows, database, replaced: AtomicBool::new(false), filter, folder })
+        let writeback = start_writeback(&rows, options)?;
+        Ok(Self { writeback, rows, database, replaced: AtomicBool::new(false), filter, folder })
     }
 
     /// Opens an existing generation; returns it with its durable log index.
@@ -123,9 +123,9 @@ impl Generation {
         let durable =
             durable[..].try_into().map_err(|_| damaged("unreadable durable log index"))?;
         let folder = Folder { path, delete: AtomicBool::new(false) };
-        let _writeback = start_writeback(&rows, options)?;
+        let writeback = start_writeback(&rows, options)?;
         let replaced = AtomicBool::new(false);
-        let generation = Self { _writeback, rows, database, replaced, filter, folder };
+        let generation = Self { writeback, rows, database, replaced, filter, folder };
         Ok((generation, u64::from_le_bytes(durable)))
     }
 
@@ -194,6 +194,7 @@ impl Generation {
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, StorageError> {
         let mut load = self.rows.start_ingestion()?;
+        self.writeback.iter().for_each(Writeback::wake);
         for (count, change) in changes.enumerate() {
             if count % ROWS_BETWEEN_CHECKS == 0 && !wanted() {
                 return Ok(false);

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks while tables grow: at 100 MB/s, a megabyte.
 const GROWING_POLL: Duration = Duration::from_millis(10);
-/// Time between two looks while none does.
-const RESTING_POLL: Duration = Duration::from_millis(50);
+/// Time between two looks while none does, and nobody said that one will.
+const RESTING_POLL: Duration = Duration::from_millis(250);
 /// A table that has not grown for so long is taken for whole, or given up.
 const WHOLE_AFTER: Duration = Duration::from_secs(1);
 
@@ -53,13 +53,21 @@ impl Writeback {
             })?;
         Ok(Self { stopping, thread: Some(thread) })
     }
+
+    /// Says that a table is about to be written. Compactions follow loads, while their tables are
+    /// still looked at.
+    pub(super) fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
 }
 
 impl Drop for Writeback {
     fn drop(&mut self) {
         self.stopping.store(true, Release);
+        self.wake();
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -177,6 +185,7 @@ mod tests {
         fs::write(dir.path().join("0"), b"x").unwrap();
         let writeback = Writeback::start(dir.path().to_owned(), next).unwrap();
         while asked.load(Acquire) < 3 {
+            writeback.wake();
             std::thread::sleep(Duration::from_millis(1));
         }
         drop(writeback);
