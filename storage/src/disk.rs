@@ -12,6 +12,8 @@
 //! | `rows` | rows in memory: found by hash, walked in order |
 //! | `filter` | which keys an overlay cannot have |
 //! | `generation` | the tables of one state, and fjall's traps |
+//! | `table_writes` | the door to them: one load, one compaction, and what a full disk leaves |
+//! | `compaction`, `writeback` | the threads beside them |
 //! | `view` | a consistent read across overlays and tables |
 //! | `write` | a batch before it is committed |
 //! | `shared` | seals, waits, failures: every change of the current version |
@@ -21,10 +23,13 @@
 //! | `current` | which generation counts |
 //! | `stored` | the state of a stopped node, for offline checks |
 //!
-//! After a failed write to disk the engine stays readable, refuses to flush and says why. It never
-//! retries: what an fsync that failed left behind is unknown.
+//! After a failed write to disk the engine stays readable, refuses to flush and says why. It does not
+//! retry, as what an fsync that failed left behind is unknown; but a load or a compaction that met
+//! a full disk is given up, with all that it wrote, and begun anew.
 
+mod compaction;
 mod current;
+mod failure;
 mod filter;
 mod flush;
 mod generation;
@@ -34,6 +39,7 @@ mod rows;
 mod shared;
 mod stored;
 mod sync;
+mod table_writes;
 mod transfer;
 mod view;
 mod write;
@@ -63,9 +69,8 @@ pub struct DiskOptions {
     pub overlay_bytes_max: u64,
     /// Memory of the cache of table blocks, in bytes.
     pub cache_bytes: u64,
-    /// Threads that compact tables, at least 1. With more than one, fjall keeps the first of them
-    /// for work that never comes here and lets it spin while all others compact: 1 is best.
-    pub worker_threads: usize,
+    /// Whether tables are loaded and compacted; false for offline checks.
+    pub writes_tables: bool,
     /// Called before anything becomes durable in the state.
     pub before_durable: BeforeDurable,
     /// Asked before an overlay is moved into tables, which waits until there is room for it; None:
@@ -91,22 +96,22 @@ impl std::fmt::Debug for BeforeDurable {
 }
 
 impl DiskOptions {
-    /// The defaults: overlays of 64 MiB, a cache of 64 MiB, one thread.
+    /// The defaults: overlays of 64 MiB, a cache of 64 MiB.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         let (overlay_bytes_max, cache_bytes) = (64 << 20, 64 << 20);
         Self {
             dir: dir.into(),
             overlay_bytes_max,
             cache_bytes,
-            worker_threads: 1,
+            writes_tables: true,
             before_durable: BeforeDurable::default(),
             space: None,
         }
     }
 
     fn check(&self) -> Result<(), StorageError> {
-        if self.overlay_bytes_max == 0 || self.worker_threads == 0 {
-            let text = "overlay_bytes_max and worker_threads are at least 1";
+        if self.overlay_bytes_max == 0 || !self.writes_tables {
+            let text = "overlay_bytes_max is at least 1, and an engine writes tables";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text).into());
         }
         Ok(())

@@ -14,6 +14,9 @@ pub enum StorageError {
     /// Bytes on disk are not what this version writes.
     #[error("state store is damaged: {0}")]
     Corrupt(String),
+    /// The disk is full. Nothing was changed, nothing is left of the attempt, and it can be repeated.
+    #[error("state store: no room, nothing was written: {0}")]
+    NoRoom(String),
     /// A snapshot stream broke its format, order or checksum.
     #[error("snapshot refused: {0}")]
     Snapshot(String),
@@ -24,7 +27,7 @@ impl StorageError {
     pub fn is_damage(&self) -> bool {
         match self {
             StorageError::Corrupt(_) => true,
-            StorageError::Io(_) | StorageError::Snapshot(_) => false,
+            StorageError::Io(_) | StorageError::NoRoom(_) | StorageError::Snapshot(_) => false,
             StorageError::Lsm(fjall::Error::Storage(error)) => {
                 !matches!(error, fjall::LsmError::Io(_))
             }
@@ -35,6 +38,24 @@ impl StorageError {
                     | fjall::Error::InvalidTrailer
             ),
         }
+    }
+
+    /// The kind of the failed file operation, if that is what this is.
+    pub(crate) fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            StorageError::Io(error)
+            | StorageError::Lsm(
+                fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)),
+            ) => Some(error.kind()),
+            StorageError::NoRoom(_) => Some(io::ErrorKind::StorageFull),
+            StorageError::Lsm(_) | StorageError::Corrupt(_) | StorageError::Snapshot(_) => None,
+        }
+    }
+
+    /// Whether a file operation failed because there was no room, or the quota is used up.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self.io_kind(), Some(StorageFull | QuotaExceeded))
     }
 
     /// A `Corrupt` that names the row it was found in.

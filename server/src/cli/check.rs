@@ -128,7 +128,7 @@ fn of_log(error: LogError) -> Failure {
 fn of_state(error: StorageError) -> Failure {
     let text = error.to_string();
     match error {
-        StorageError::Io(_) => Failure::Unchecked(text),
+        StorageError::Io(_) | StorageError::NoRoom(_) => Failure::Unchecked(text),
         StorageError::Lsm(_) | StorageError::Corrupt(_) | StorageError::Snapshot(_) => {
             Failure::Damaged(text)
         }

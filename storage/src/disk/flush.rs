@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const REAPER_POLL: Duration = Duration::from_millis(20);
 /// How often the disk is asked whether it has room again.
 const SPACE_POLL: Duration = Duration::from_millis(100);
+/// Time between a load that ran out of room and the next attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Loads one sealed overlay after the other, until the engine stops or fails.
 pub(super) fn run_flusher(shared: &Shared) {
@@ -54,18 +56,24 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
     let generation = &version.tables.generation;
     let wanted = || !generation.is_replaced() && !shared.progress.lock().stopping;
     shared.reached(Step::FlushStarts)?;
-    wait_for_space(shared, sealed.bytes(), &wanted);
-    shared.options.before_durable.call()?;
-    generation.check_workers()?;
-    generation.wait_for_level_0(&wanted)?;
-    let changes = sealed.changes(&[], None, u64::MAX);
-    let is_loaded = generation.load(changes, Some(sealed.last()), &wanted)?;
+    let is_loaded = loop {
+        wait_for_space(shared, sealed.bytes(), &wanted);
+        shared.options.before_durable.call()?;
+        generation.wait_for_level_0(&wanted)?;
+        let changes = sealed.changes(&[], None, u64::MAX);
+        let end = std::iter::once_with(|| shared.reached(Step::FlushWritten));
+        let changes = changes.chain(end.filter_map(Result::err).map(Err));
+        match generation.load(changes, Some(sealed.last()), &wanted) {
+            // Somebody else took the room meanwhile.
+            Err(StorageError::NoRoom(_)) if wanted() => std::thread::sleep(RETRY_PAUSE),
+            loaded => break loaded?,
+        }
+    };
     shared.reached(Step::FlushLoaded)?;
     Ok(is_loaded)
 }
 
-/// Waits until the disk has room for a load of `bytes`, or until it is not `wanted` any more. A load
-/// that ran out of room would be the engine's end.
+/// Waits until the disk has room for a load of `bytes`, or until it is not `wanted` any more.
 fn wait_for_space(shared: &Shared, bytes: u64, wanted: &dyn Fn() -> bool) {
     let Some(space) = &shared.options.space else { return };
     while !space.has_for(bytes) && wanted() {

@@ -16,8 +16,10 @@
 //! they would wait for the disk at the end of each load and compaction. [`Tables`] looks keys up
 //! without that lock; walks over ranges take it once each.
 
+use super::compaction::{Compact, Compactor};
 use super::reclaim::RowFilter;
 use super::sync::sync_dir;
+use super::table_writes::{TABLES_DIR, TableWrites};
 use super::writeback::Writeback;
 use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
@@ -43,8 +45,6 @@ const DURABLE_KEY: &[u8] = b"\xFF\xFFdurable";
 const KEYSPACE: &str = "rows";
 /// Where fjall keeps a folder for each keyspace.
 pub(super) const KEYSPACES_DIR: &str = "keyspaces";
-/// Where it keeps the tables, within that folder.
-const TABLES_DIR: &str = "tables";
 /// Overlapping loads that may wait in level 0; each costs every read a look.
 const LEVEL_0_RUNS_MAX: usize = 12;
 /// How often a full level 0 is looked at.
@@ -76,9 +76,11 @@ impl Drop for Folder {
 
 /// The tables. Dropping the last handle closes them, which waits for a running compaction.
 pub(super) struct Generation {
-    // Order matters: the thread that knows the tables ends first, and the folder goes after the
+    // Order matters: the threads that know the tables end first, and the folder goes after the
     // database in it is closed.
+    compactor: Option<Compactor>,
     writeback: Option<Writeback>,
+    writes: Arc<TableWrites>,
     rows: Keyspace,
     database: Database,
     replaced: AtomicBool,
@@ -92,12 +94,11 @@ impl Generation {
     pub(super) fn create(path: PathBuf, options: &DiskOptions) -> Result<Self, StorageError> {
         fs::create_dir(&path)?;
         let folder = Folder { path, delete: AtomicBool::new(true) };
-        let filter = RowFilter::default();
+        let filter = RowFilter::new(options.space.clone());
         let database = open_database(&folder.path, options, &filter)?;
         let rows = database.keyspace(KEYSPACE, table_options)?;
         sync_dir(&folder.path.join(KEYSPACES_DIR))?;
-        let writeback = start_writeback(&rows, options)?;
-        Ok(Self { writeback, rows, database, replaced: AtomicBool::new(false), filter, folder })
+        Self::start((database, rows), filter, folder, options)
     }
 
     /// Opens an existing generation; returns it with its durable log index.
@@ -112,7 +113,7 @@ impl Generation {
                 return Err(damaged("unknown entry among the tables"));
             }
         }
-        let filter = RowFilter::default();
+        let filter = RowFilter::new(options.space.clone());
         let database = open_database(&path, options, &filter)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged("the table of rows is missing"));
@@ -123,10 +124,29 @@ impl Generation {
         let durable =
             durable[..].try_into().map_err(|_| damaged("unreadable durable log index"))?;
         let folder = Folder { path, delete: AtomicBool::new(false) };
-        let writeback = start_writeback(&rows, options)?;
-        let replaced = AtomicBool::new(false);
-        let generation = Self { writeback, rows, database, replaced, filter, folder };
+        let generation = Self::start((database, rows), filter, folder, options)?;
         Ok((generation, u64::from_le_bytes(durable)))
+    }
+
+    /// Starts the threads, unless nothing is to be written.
+    fn start(
+        (database, rows): (Database, Keyspace),
+        filter: RowFilter,
+        folder: Folder,
+        options: &DiskOptions,
+    ) -> Result<Self, StorageError> {
+        let dir = rows.path().to_owned();
+        let writes = Arc::new(TableWrites::new(rows.tree.clone(), dir.clone()));
+        let (mut compactor, mut writeback) = (None, None);
+        if options.writes_tables {
+            let tree = rows.tree.clone();
+            let next_table = Box::new(move || tree.next_table_id());
+            writeback = Some(Writeback::start(dir.join(TABLES_DIR), next_table)?);
+            let compact = compact_once(&database, &rows, writes.clone());
+            compactor = Some(Compactor::start(compact, options.space.clone())?);
+        }
+        let replaced = AtomicBool::new(false);
+        Ok(Self { compactor, writeback, writes, rows, database, replaced, filter, folder })
     }
 
     /// Leaves the folder in place when this is dropped.
@@ -186,15 +206,26 @@ impl Generation {
 
     /// Loads changes that ascend strictly, and with them the log index that they complete. All of it
     /// is durable and visible to later snapshots on return, or (after an error, or when `wanted`
-    /// turned false, which returns false) nothing is.
+    /// turned false, which returns false) nothing is. After `NoRoom` it can be tried again.
     pub(super) fn load(
         &self,
         changes: impl Iterator<Item = Result<Change, StorageError>>,
         durable: Option<u64>,
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, StorageError> {
-        let mut load = self.rows.start_ingestion()?;
         self.writeback.iter().for_each(Writeback::wake);
+        let is_loaded = self.writes.load(|| self.ingest(changes, durable, wanted))?;
+        self.compactor.iter().for_each(Compactor::wake);
+        Ok(is_loaded)
+    }
+
+    fn ingest(
+        &self,
+        changes: impl Iterator<Item = Result<Change, StorageError>>,
+        durable: Option<u64>,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<bool, StorageError> {
+        let mut load = self.rows.start_ingestion()?;
         for (count, change) in changes.enumerate() {
             if count % ROWS_BETWEEN_CHECKS == 0 && !wanted() {
                 return Ok(false);
@@ -221,40 +252,43 @@ impl Generation {
 
     /// Waits until level 0 can take another load, or until it is not `wanted` any more.
     pub(super) fn wait_for_level_0(&self, wanted: &dyn Fn() -> bool) -> Result<(), StorageError> {
+        self.check_compactor()?;
         while self.level_0_runs() >= LEVEL_0_RUNS_MAX && wanted() {
-            self.check_workers()?;
-            if self.database.active_compactions() == 0 {
-                // fjall asks for one compaction after each load and not again: without this, a
-                // level 0 that one compaction did not empty would stay full.
-                self.compact_once()?;
-            }
+            self.check_compactor()?;
+            // One compaction for each load may not have emptied it.
+            self.compactor.iter().filter(|idle| idle.is_idle()).for_each(Compactor::wake);
             std::thread::sleep(LEVEL_0_POLL);
         }
         Ok(())
     }
 
-    /// An error when a background worker of fjall died (for instance of a full disk).
-    pub(super) fn check_workers(&self) -> Result<(), StorageError> {
-        Ok(self.database.persist(fjall::PersistMode::Buffer)?)
+    fn check_compactor(&self) -> Result<(), StorageError> {
+        self.compactor.as_ref().map_or(Ok(()), Compactor::check)
     }
 
     /// Drops the tables all of whose rows have `start <= key < end`. Waits for compactions that run.
     pub(super) fn drop_tables_within(&self, start: &[u8], end: &[u8]) -> Result<(), StorageError> {
-        Ok(self.rows.tree.drop_range(start..end).map_err(fjall::Error::from)?)
+        self.writes
+            .compact(|| Ok(self.rows.tree.drop_range(start..end).map_err(fjall::Error::from)?))
     }
 
     /// Compacts all tables into the last level. Waits for compactions that run; others, and loads
     /// that find level 0 full, wait for this one.
     pub(super) fn compact_all(&self) -> Result<(), StorageError> {
-        Ok(self.rows.major_compact()?)
+        self.writes.compact(|| Ok(self.rows.major_compact()?))
     }
+}
 
-    fn compact_once(&self) -> Result<(), StorageError> {
-        let strategy = self.rows.config.compaction_strategy.clone();
-        let oldest_view = self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc();
-        let done = self.rows.tree.compact(strategy, oldest_view);
-        Ok(done.map_err(fjall::Error::from)?)
-    }
+/// What the compactor does, again and again: one compaction of what fjall's strategy chooses.
+fn compact_once(database: &Database, rows: &Keyspace, writes: Arc<TableWrites>) -> Compact {
+    let (tree, strategy) = (rows.tree.clone(), rows.config.compaction_strategy.clone());
+    let snapshots = database.supervisor.snapshot_tracker.clone();
+    Box::new(move || {
+        writes.compact(|| {
+            let done = tree.compact(strategy.clone(), snapshots.get_seqno_safe_to_gc());
+            Ok(done.map_err(fjall::Error::from)?)
+        })
+    })
 }
 
 /// How tables are laid out, from the creation of a generation on.
@@ -279,8 +313,8 @@ fn open_database(
     let filter: Arc<dyn Factory> = Arc::new(filter.clone());
     let builder = Database::builder(path)
         .cache_size(options.cache_bytes)
-        // None for offline checks, which must compact nothing.
-        .worker_threads_unchecked(options.worker_threads)
+        // Nothing is left for them: see `compaction`.
+        .worker_threads_unchecked(0)
         .max_cached_files(Some(OPEN_FILES_MAX))
         .with_compaction_filter_factories(Arc::new(move |_| Some(filter.clone())))
         .manual_journal_persist(true);
@@ -297,19 +331,6 @@ fn open_database(
     });
     let panicked = |_| StorageError::Corrupt(format!("{}: unreadable", path.display()));
     Ok(opened?.map_err(panicked)??)
-}
-
-/// None for offline checks, which write no tables.
-fn start_writeback(
-    rows: &Keyspace,
-    options: &DiskOptions,
-) -> Result<Option<Writeback>, StorageError> {
-    if options.worker_threads == 0 {
-        return Ok(None);
-    }
-    let tree = rows.tree.clone();
-    let dir = rows.path().join(TABLES_DIR);
-    Ok(Some(Writeback::start(dir, Box::new(move || tree.next_table_id()))?))
 }
 
 /// Finds the value of a key.
@@ -361,6 +382,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::Space;
     use std::sync::mpsc;
 
     #[test]
@@ -378,5 +400,111 @@ mod tests {
         let (value, nothing) = answer.recv_timeout(Duration::from_secs(20)).expect("no wait");
         assert_eq!(value.unwrap(), row().1);
         assert_eq!(nothing.unwrap(), None);
+    }
+    const ROWS: usize = 5000;
+
+    /// A generation with three loads of the same keys, which nothing compacts by itself.
+    fn filled(dir: &std::path::Path, space: Option<Arc<Space>>) -> Generation {
+        let options = DiskOptions { space, ..DiskOptions::new(dir) };
+        let mut generation = Generation::create(dir.join("state.g1"), &options).unwrap();
+        generation.compactor = None;
+        for load in 1..=3 {
+            assert!(generation.load(rows(load), Some(load), &|| true).unwrap());
+        }
+        generation
+    }
+
+    fn rows(load: u64) -> impl Iterator<Item = Result<Change, StorageError>> {
+        (0..ROWS).map(move |row| {
+            let value = load.to_be_bytes().repeat(20);
+            Ok((Bytes::from(format!("key {row:05}")), Some(Bytes::from(value))))
+        })
+    }
+
+    fn full() -> StorageError {
+        std::io::Error::from(std::io::ErrorKind::StorageFull).into()
+    }
+
+    /// How many files of tables there are, and how many count.
+    fn tables(generation: &Generation) -> (usize, usize) {
+        let dir = generation.rows.path().join(TABLES_DIR);
+        (fs::read_dir(dir).unwrap().count(), generation.rows.tree.table_count())
+    }
+
+    /// The load whose rows `tables` shows.
+    fn shown(tables: &Tables) -> u64 {
+        let value = |row: usize| tables.get(format!("key {row:05}").as_bytes()).unwrap().unwrap();
+        let load = u64::from_be_bytes(*value(0).first_chunk().unwrap());
+        assert!((0..ROWS).all(|row| value(row)[..] == load.to_be_bytes().repeat(20)[..]));
+        assert_eq!(tables.durable().unwrap(), load);
+        load
+    }
+
+    #[test]
+    fn a_load_without_room_leaves_nothing_and_can_be_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = Arc::new(filled(dir.path(), None));
+        for _ in 0..2 {
+            let cut_short = rows(4).take(ROWS - 1).chain([Err(full())]);
+            let error = generation.load(cut_short, Some(4), &|| true).unwrap_err();
+            assert!(matches!(error, StorageError::NoRoom(_)), "{error}");
+            assert_eq!(tables(&generation), (3, 3));
+            assert_eq!(shown(&Tables::now(generation.clone())), 3);
+        }
+        assert!(generation.load(rows(4), Some(4), &|| true).unwrap());
+        assert_eq!(tables(&generation), (4, 4));
+        assert_eq!(shown(&Tables::now(generation)), 4);
+    }
+
+    #[test]
+    fn a_load_without_room_spares_what_compactions_made_and_replaced_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = Arc::new(filled(dir.path(), None));
+        let mut held = Vec::new();
+        let cut_short = rows(4).chain(std::iter::once_with(|| {
+            for _ in 0..2 {
+                generation.compact_all().unwrap();
+                held.push(Tables::now(generation.clone()));
+            }
+            Err(full())
+        }));
+        generation.load(cut_short, Some(4), &|| true).unwrap_err();
+        assert_eq!(tables(&generation).1, 1);
+        // The first of them has a table that is in no list any more.
+        assert_eq!(held.iter().map(shown).collect::<Vec<_>>(), [3, 3]);
+        assert_eq!(tables(&generation).0, 5, "three loads and two compactions, which are held");
+    }
+
+    #[test]
+    fn a_compaction_without_room_leaves_nothing_and_can_be_repeated() {
+        let (dir, mib) = (tempfile::tempdir().unwrap(), 1 << 20);
+        let space = Arc::new(Space::new(dir.path(), mib));
+        let generation = Arc::new(filled(dir.path(), Some(space.clone())));
+        space.set_min_bytes(u64::MAX / 2);
+        space.measure().unwrap();
+        for _ in 0..2 {
+            let error = generation.compact_all().unwrap_err();
+            assert!(matches!(error, StorageError::NoRoom(_)), "{error}");
+            assert_eq!(tables(&generation), (3, 3));
+        }
+        space.set_min_bytes(mib);
+        space.measure().unwrap();
+        generation.compact_all().unwrap();
+        assert_eq!(tables(&generation).1, 1);
+        assert_eq!(shown(&Tables::now(generation)), 3);
+    }
+
+    #[test]
+    fn a_full_disk_while_the_list_of_tables_is_replaced_is_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = filled(dir.path(), None);
+        let list = generation.rows.path().join("current");
+        let mut bytes = fs::read(&list).unwrap();
+        bytes[0] += 1;
+        fs::write(&list, bytes).unwrap();
+        let cut_short = rows(4).chain([Err(full())]);
+        let error = generation.load(cut_short, Some(4), &|| true).unwrap_err();
+        assert!(matches!(error, StorageError::Io(_)), "{error}");
+        assert_eq!(tables(&generation), (4, 3), "nothing is removed: the new list may name it");
     }
 }

@@ -13,10 +13,12 @@ use super::shared::{Progress, Retired, Shared, Step};
 use super::view::{TablesView, Version};
 use crate::dropped::Dropped;
 use crate::error::StorageError;
+use crate::space::{Room, Space};
 use crate::txn::ReadTxn;
 use arc_swap::ArcSwap;
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 use parking_lot::MutexGuard;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
@@ -28,14 +30,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// with the compactions that writes cause.
 const COMPACTED_BYTES_MAX: u64 = 512 << 20;
 
-/// The flushed keyspaces that compactions leave out; empty until the tables were asked.
-#[derive(Clone, Default)]
-pub(super) struct RowFilter(Arc<AssertUnwindSafe<ArcSwap<Dropped>>>);
+/// What every row passes on its way through a compaction.
+#[derive(Clone)]
+pub(super) struct RowFilter {
+    /// The flushed keyspaces, which are left out; none until the tables were asked.
+    dropped: Arc<AssertUnwindSafe<ArcSwap<Dropped>>>,
+    space: Option<Arc<Space>>,
+}
 
 impl RowFilter {
-    /// What it leaves out.
-    fn get(&self) -> Arc<Dropped> {
-        self.0.load_full()
+    /// One that leaves nothing out. Compactions end when `space` is exhausted.
+    pub(super) fn new(space: Option<Arc<Space>>) -> Self {
+        Self { dropped: Arc::default(), space }
+    }
+
+    /// Leaves these keyspaces out from the next compaction on.
+    fn leave_out(&self, dropped: Arc<Dropped>) {
+        self.dropped.store(dropped);
     }
 }
 
@@ -45,16 +56,24 @@ impl Factory for RowFilter {
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(OneCompaction(self.get()))
+        let (dropped, space) = (self.dropped.load_full(), self.space.clone());
+        Box::new(OneCompaction { dropped, space })
     }
 }
 
-struct OneCompaction(Arc<Dropped>);
+struct OneCompaction {
+    dropped: Arc<Dropped>,
+    space: Option<Arc<Space>>,
+}
 
 impl CompactionFilter for OneCompaction {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        if self.space.as_ref().is_some_and(|space| space.room() == Room::Exhausted) {
+            // What is left is not for compactions, which give back what they took.
+            return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+        }
         // Older versions of such a row may come to light again; they are left out in their turn.
-        Ok(if self.0.has(item.key()) { Verdict::Destroy } else { Verdict::Keep })
+        Ok(if self.dropped.has(item.key()) { Verdict::Destroy } else { Verdict::Keep })
     }
 }
 
@@ -71,6 +90,9 @@ pub(super) fn run_reclaimer(shared: &Shared) {
         match removed.unwrap_or_else(panicked) {
             Ok(()) => {}
             Err(_) if generation.is_replaced() => {}
+            Err(StorageError::NoRoom(_)) => {
+                shared.progress.lock().flushed_upto.get_or_insert(0);
+            }
             Err(error) => return shared.fail(&error),
         }
     }
@@ -102,7 +124,7 @@ fn pause(shared: &Shared, progress: &mut MutexGuard<'_, Progress>) {
 fn reclaim(shared: &Shared, generation: &Arc<Generation>) -> Result<(), StorageError> {
     let tables = TablesView::now(generation.clone())?;
     let dropped = Arc::new(Dropped::load(&tables)?);
-    generation.filter.0.store(dropped.clone());
+    generation.filter.leave_out(dropped.clone());
     if !is_any_left(&tables, &dropped)? {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! Readers take no lock.
 
 use super::DiskOptions;
+use super::failure::Failure;
 use super::generation::{Generation, Tables};
 use super::overlay::{NewVersion, Overlay};
 use super::view::Version;
@@ -14,10 +15,9 @@ use crate::meta;
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fs::File;
-use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Progress of the background work.
@@ -48,6 +48,8 @@ pub(super) enum Retired {
 pub(super) enum Step {
     /// An overlay is sealed, nothing of it is on disk.
     FlushStarts,
+    /// Its rows are written, and do not count yet.
+    FlushWritten,
     /// It is in tables, but no reader sees them.
     FlushLoaded,
     /// A part of a received state is in the new generation.
@@ -81,7 +83,7 @@ pub(super) struct Shared {
     pub(super) stalls: AtomicU64,
     pub(super) next_generation: AtomicU64,
     pub(super) retired: Sender<Retired>,
-    failure: OnceLock<(io::ErrorKind, String)>,
+    failure: Failure,
     #[cfg(test)]
     pub(super) hook: Mutex<Option<Hook>>,
     /// Keeps other processes out.
@@ -109,7 +111,7 @@ impl Shared {
             stalls: AtomicU64::new(0),
             next_generation: AtomicU64::new(number + 1),
             retired,
-            failure: OnceLock::new(),
+            failure: Failure::default(),
             #[cfg(test)]
             hook: Mutex::new(None),
             _lock: lock,
@@ -141,7 +143,7 @@ impl Shared {
     /// Whether a batch can be taken.
     pub(super) fn has_room(&self) -> bool {
         let version = self.version.load();
-        self.failure.get().is_none() && !(version.sealed.is_some() && version.active.is_full())
+        self.failure.is_none() && !(version.sealed.is_some() && version.active.is_full())
     }
 
     /// Blocks until there is room or never will be.
@@ -183,23 +185,14 @@ impl Shared {
 
     /// Remembers the first failure and wakes everybody who waits.
     pub(super) fn fail(&self, error: &StorageError) {
-        let kind = match error {
-            StorageError::Io(error) => error.kind(),
-            StorageError::Lsm(fjall::Error::Io(error)) => error.kind(),
-            StorageError::Lsm(fjall::Error::Storage(lsm_tree::Error::Io(error))) => error.kind(),
-            _ => io::ErrorKind::Other,
-        };
-        let _first_stays = self.failure.set((kind, error.to_string()));
+        self.failure.set(error);
         drop(self.progress.lock());
         self.changed.notify_all();
     }
 
     /// The failure that stopped the engine, if one did.
     pub(super) fn check(&self) -> Result<(), StorageError> {
-        let Some((kind, text)) = self.failure.get() else {
-            return Ok(());
-        };
-        Err(io::Error::new(*kind, format!("writing failed earlier: {text}")).into())
+        self.failure.check()
     }
 
     /// Leaves a thing to the reaper.

@@ -40,7 +40,7 @@ impl StoredState {
                 )));
             }
         };
-        let options = DiskOptions { worker_threads: 0, ..DiskOptions::new(dir) };
+        let options = DiskOptions { writes_tables: false, ..DiskOptions::new(dir) };
         let path = current::generation_dir(dir, number);
         let (generation, _) = Generation::open(path, &options)?;
         let view = TablesView::now(Arc::new(generation))?;

@@ -26,7 +26,7 @@ fn small(dir: &Path) -> DiskOptions {
         dir,
         overlay_bytes_max: 16 << 10,
         cache_bytes: 1 << 20,
-        worker_threads: 1,
+        writes_tables: true,
         before_durable: crate::disk::BeforeDurable::default(),
         space: None,
     }

@@ -47,7 +47,11 @@ fn a_crash_during_a_flush_leaves_the_state_before_or_after_it() {
     commit(&engine, 2, &[("a", Some("2")), ("b", None)]);
     engine.flush().unwrap();
     let states = copies.states();
-    let expected = [(Step::FlushStarts, "a=1 b=1"), (Step::FlushLoaded, "a=2")];
+    let expected = [
+        (Step::FlushStarts, "a=1 b=1"),
+        (Step::FlushWritten, "a=1 b=1"),
+        (Step::FlushLoaded, "a=2"),
+    ];
     assert_eq!(states, expected.map(|(step, rows)| (step, rows.to_owned())));
 }
 
@@ -177,6 +181,30 @@ fn a_failed_flush_stops_writing_but_not_reading() {
         });
         assert_eq!(one_line(&state(&open(dir.path()))), survives);
     }
+}
+
+#[test]
+fn a_flush_that_meets_a_full_disk_waits_for_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    put(&engine, 1, "a", "1");
+    let failures = Mutex::new(2);
+    hook(&engine, move |step| {
+        let mut failures = failures.lock().unwrap();
+        if step != Step::FlushWritten || *failures == 0 {
+            return Ok(());
+        }
+        *failures -= 1;
+        Err(io::Error::from(io::ErrorKind::StorageFull).into())
+    });
+    assert_eq!(engine.flush().unwrap(), 1);
+    *engine.shared.hook.lock() = None;
+    put(&engine, 2, "b", "2");
+    assert_eq!(engine.flush().unwrap(), 2);
+    let tables = fs::read_dir(dir.path().join("state.g1/keyspaces/1/tables")).unwrap();
+    assert_eq!(tables.count(), 3, "one of the first state, and of each flush");
+    drop(engine);
+    assert_eq!(one_line(&state(&open(dir.path()))), "a=1 b=2");
 }
 
 #[test]
