@@ -283,7 +283,15 @@ impl Connection {
             }
             _ => {
                 let incoming = self.snapshot.lock().take();
-                let incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
+                let mut incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
+                // Before Raft's library takes over, which would end the node for want of room.
+                let (completed, incoming) = work(&*shared.machine.workers, move || {
+                    let last = incoming.meta.last_log_id.as_ref();
+                    let completed = incoming.sink.complete(last.map_or(0, store_index));
+                    (completed, incoming)
+                })
+                .await;
+                completed.map_err(io::Error::other)?;
                 let (vote, meta, bytes) = (incoming.vote, incoming.meta, incoming.bytes);
                 let log_index = meta.last_log_id;
                 let data = SnapshotData::Received(incoming.sink);

@@ -74,6 +74,8 @@ pub(super) struct Import {
     part_bytes: usize,
     last_key: Bytes,
     is_refused: bool,
+    /// The log index with which everything was written.
+    completed: Option<u64>,
 }
 
 impl Import {
@@ -83,8 +85,8 @@ impl Import {
         let path = current::generation_dir(&shared.options.dir, number);
         let generation = Arc::new(Generation::create(path, &shared.options)?);
         let (part, part_bytes) = (Vec::new(), 0);
-        let (last_key, is_refused) = (Bytes::new(), false);
-        Ok(Self { shared, generation, number, part, part_bytes, last_key, is_refused })
+        let (last_key, is_refused, completed) = (Bytes::new(), false, None);
+        Ok(Self { shared, generation, number, part, part_bytes, last_key, is_refused, completed })
     }
 
     fn take(&mut self, (key, value): Row) -> Result<(), StorageError> {
@@ -97,6 +99,17 @@ impl Import {
         self.last_key = key.clone();
         self.part_bytes += key.len() + value.len();
         self.part.push((key, value));
+        Ok(())
+    }
+
+    /// Refuses what follows a failure, or the end of the state, which is at `log_index`.
+    fn check(&self, log_index: Option<u64>) -> Result<(), StorageError> {
+        if self.is_refused {
+            return Err(StorageError::Snapshot("an earlier chunk was refused".to_owned()));
+        }
+        if self.completed.is_some() && self.completed != log_index {
+            return Err(StorageError::Snapshot("the state is complete already".to_owned()));
+        }
         Ok(())
     }
 
@@ -145,9 +158,7 @@ impl Import {
 
 impl SnapshotSink for Import {
     fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StorageError> {
-        if self.is_refused {
-            return Err(StorageError::Snapshot("an earlier chunk was refused".to_owned()));
-        }
+        self.check(None)?;
         let taken = decode_chunk(chunk).and_then(|rows| {
             for row in rows {
                 self.take(row)?;
@@ -162,12 +173,20 @@ impl SnapshotSink for Import {
         taken
     }
 
-    fn finish(mut self: Box<Self>, log_index: u64) -> Result<(), StorageError> {
-        if self.is_refused {
-            return Err(StorageError::Snapshot("an earlier chunk was refused".to_owned()));
+    fn complete(&mut self, log_index: u64) -> Result<(), StorageError> {
+        self.check(Some(log_index))?;
+        if self.completed.is_none() {
+            let loaded = self.load(Some(log_index));
+            self.is_refused = loaded.is_err();
+            loaded?;
+            self.completed = Some(log_index);
+            self.shared.reached(Step::ImportLoaded)?;
         }
-        self.load(Some(log_index))?;
-        self.shared.reached(Step::ImportLoaded)?;
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, log_index: u64) -> Result<(), StorageError> {
+        self.complete(log_index)?;
         let shared = self.shared.clone();
         let busy = || StorageError::Snapshot("a batch is being written".to_owned());
         let _turn = WriteTurn::take(&shared).ok_or_else(busy)?;

@@ -247,6 +247,34 @@ fn a_failed_installation_leaves_the_old_state_as_long_as_that_is_certain() {
 }
 
 #[test]
+fn a_complete_state_counts_only_when_it_is_finished_at_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    put(&engine, 1, "a", "1");
+    let sink = |complete_at: Option<u64>| {
+        let mut rows = [Ok((bytes("b"), bytes("new")))].into_iter();
+        let chunk = crate::snapshot::encode_chunk(&mut rows, 100).unwrap().unwrap();
+        let mut sink = engine.import().unwrap();
+        sink.write_chunk(chunk).unwrap();
+        complete_at.into_iter().for_each(|index| sink.complete(index).unwrap());
+        sink
+    };
+    drop(sink(Some(9)));
+    assert_eq!((generation_dirs(dir.path()), engine.read().log_index()), (1, 1));
+    let mut complete = sink(Some(9));
+    complete.complete(9).unwrap();
+    assert!(complete.complete(8).is_err());
+    let late = crate::snapshot::encode_chunk(&mut [Ok((bytes("c"), bytes("")))].into_iter(), 100);
+    assert!(complete.write_chunk(late.unwrap().unwrap()).is_err());
+    assert!(sink(Some(9)).finish(8).is_err());
+    assert_eq!(one_line(&state(&engine)), "a=1");
+    sink(Some(9)).finish(9).unwrap();
+    assert_eq!(one_line(&state(&engine)), "b=new");
+    sink(None).finish(10).unwrap();
+    assert_eq!(engine.durable_index(), 10);
+}
+
+#[test]
 fn an_installation_waits_for_no_batch() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
