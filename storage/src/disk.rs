@@ -14,6 +14,7 @@
 //! | `generation` | the tables of one state, and fjall's traps |
 //! | `table_writes` | the door to them: one load, one compaction, and what a full disk leaves |
 //! | `compaction`, `writeback` | the threads beside them |
+//! | `retry`, `failure` | what follows a full disk, and any other failure |
 //! | `view` | a consistent read across overlays and tables |
 //! | `write` | a batch before it is committed |
 //! | `shared` | seals, waits, failures: every change of the current version |
@@ -35,6 +36,7 @@ mod flush;
 mod generation;
 mod overlay;
 mod reclaim;
+mod retry;
 mod rows;
 mod shared;
 mod stored;

@@ -11,7 +11,8 @@
 use rustix::fs::statvfs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// How much room there is, judged against the reserve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,25 @@ pub struct Space {
     min_bytes: AtomicU64,
     free_bytes: AtomicU64,
     room: AtomicU8,
+    /// How many [`Lack`]s there are.
+    lacks: AtomicUsize,
+}
+
+/// Somebody could not write what has to be written: as long as this lives, the room is low at best.
+#[derive(Debug)]
+pub(crate) struct Lack(Arc<Space>);
+
+impl Lack {
+    pub(crate) fn of(space: &Arc<Space>) -> Self {
+        space.lacks.fetch_add(1, Ordering::AcqRel);
+        Self(space.clone())
+    }
+}
+
+impl Drop for Lack {
+    fn drop(&mut self) {
+        self.0.lacks.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Space {
@@ -78,6 +98,7 @@ impl Space {
             min_bytes: AtomicU64::new(min_bytes),
             free_bytes: AtomicU64::new(u64::MAX),
             room: AtomicU8::new(Room::Enough as u8),
+            lacks: AtomicUsize::new(0),
         }
     }
 
@@ -104,10 +125,19 @@ impl Space {
         let found = statvfs(&self.dir)?;
         let free_bytes = found.f_bavail.saturating_mul(found.f_frsize);
         let before = self.room();
-        let now = Room::judge(free_bytes, self.min_bytes.load(Ordering::Relaxed), before);
+        let mut now = Room::judge(free_bytes, self.min_bytes.load(Ordering::Relaxed), before);
+        if self.lacks.load(Ordering::Acquire) > 0 {
+            // A quota, names that are used up, or simply more than there is.
+            now = now.max(Room::Low);
+        }
         self.free_bytes.store(free_bytes, Ordering::Relaxed);
         self.room.store(now as u8, Ordering::Relaxed);
         Ok((before, now))
+    }
+
+    /// Whether an eighth of the reserve was left at the last measurement.
+    pub(crate) fn has_any(&self) -> bool {
+        self.free_bytes() >= self.min_bytes.load(Ordering::Relaxed) / 8
     }
 
     /// Whether `bytes` can be written now and leave an eighth of the reserve. Yes where there is no
@@ -140,6 +170,21 @@ mod tests {
         for room in [Room::Enough, Room::Low, Room::Exhausted] {
             assert_eq!(Room::from_byte(room as u8), room);
         }
+    }
+
+    #[test]
+    fn whoever_could_not_write_keeps_the_room_low() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Arc::new(Space::new(dir.path(), 1));
+        let (first, second) = (Lack::of(&space), Lack::of(&space));
+        assert_eq!(space.measure().unwrap(), (Room::Enough, Room::Low));
+        drop(first);
+        assert_eq!(space.measure().unwrap(), (Room::Low, Room::Low));
+        drop(second);
+        assert_eq!(space.measure().unwrap(), (Room::Low, Room::Enough));
+        assert!(space.has_any());
+        space.set_min_bytes(u64::MAX);
+        assert!(!space.has_any());
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use storage::StorageError;
 use storage::mutants::{self, Mutant};
 use storage::snapshot::SnapshotSink;
 use storage::space::Room;
@@ -271,12 +272,13 @@ impl Connection {
                 let bytes = payload.len() as u64;
                 let incoming = self.snapshot.lock().take();
                 let mut incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
-                let (written, mut incoming) = work(&*shared.machine.workers, move || {
-                    let written = incoming.sink.write_chunk(payload);
-                    (written, incoming)
+                // What failed is dropped there, too: that removes files.
+                let written = work(&*shared.machine.workers, move || {
+                    incoming.sink.write_chunk(payload)?;
+                    Ok::<_, StorageError>(incoming)
                 })
                 .await;
-                written.map_err(io::Error::other)?;
+                let mut incoming = written.map_err(io::Error::other)?;
                 incoming.bytes += bytes;
                 *self.snapshot.lock() = Some(incoming);
                 Ok(Bytes::new())
@@ -285,13 +287,13 @@ impl Connection {
                 let incoming = self.snapshot.lock().take();
                 let mut incoming = incoming.ok_or_else(|| io::Error::other("no snapshot began"))?;
                 // Before Raft's library takes over, which would end the node for want of room.
-                let (completed, incoming) = work(&*shared.machine.workers, move || {
+                let completed = work(&*shared.machine.workers, move || {
                     let last = incoming.meta.last_log_id.as_ref();
-                    let completed = incoming.sink.complete(last.map_or(0, store_index));
-                    (completed, incoming)
+                    incoming.sink.complete(last.map_or(0, store_index))?;
+                    Ok::<_, StorageError>(incoming)
                 })
                 .await;
-                completed.map_err(io::Error::other)?;
+                let incoming = completed.map_err(io::Error::other)?;
                 let (vote, meta, bytes) = (incoming.vote, incoming.meta, incoming.bytes);
                 let log_index = meta.last_log_id;
                 let data = SnapshotData::Received(incoming.sink);

@@ -5,6 +5,7 @@
 //! the room is exhausted, but does when it is low: what was deleted frees its room only so.
 
 use super::failure::Failure;
+use super::retry::Retry;
 use crate::error::StorageError;
 use crate::space::{Room, Space};
 use parking_lot::{Condvar, Mutex};
@@ -15,10 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Compactions that may be asked for; more than ever are behind.
 const WANTED_MAX: usize = 1000;
-/// Time between a compaction that found no room and the next, first and at most: each time there is
-/// none, it doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(64);
+/// How often an exhausted disk is looked at.
+const EXHAUSTED_POLL: Duration = Duration::from_millis(200);
 
 /// One look whether something is to be compacted, and if so, the compaction.
 pub(super) type Compact = Box<dyn Fn() -> Result<(), StorageError> + Send>;
@@ -54,7 +53,7 @@ impl Compactor {
         let ours = shared.clone();
         let work = move || {
             super::yield_to_requests();
-            run(&ours, &compact, space.as_deref());
+            run(&ours, &compact, space.as_ref());
         };
         let thread = std::thread::Builder::new().name("state-compact".to_owned()).spawn(work)?;
         Ok(Self { shared, thread: Some(thread) })
@@ -88,23 +87,20 @@ impl Drop for Compactor {
     }
 }
 
-fn run(shared: &Shared, compact: &Compact, space: Option<&Space>) {
-    let mut pause = RETRY_PAUSE;
+fn run(shared: &Shared, compact: &Compact, space: Option<&Arc<Space>>) {
+    let mut retry = Retry::new(space);
     while next(shared) {
+        if space.is_some_and(|space| space.room() == Room::Exhausted) {
+            rest(shared, EXHAUSTED_POLL);
+            continue;
+        }
         let panicked = |_| Err(StorageError::Corrupt("the compaction panicked".to_owned()));
-        let compacted = match space.map(Space::room) {
-            Some(Room::Exhausted) => Err(StorageError::NoRoom("not begun".to_owned())),
-            _ => catch_unwind(AssertUnwindSafe(compact)).unwrap_or_else(panicked),
-        };
-        match compacted {
+        match catch_unwind(AssertUnwindSafe(compact)).unwrap_or_else(panicked) {
             Ok(()) => {
                 shared.todo.lock().wanted -= 1;
-                pause = RETRY_PAUSE;
+                retry.reset();
             }
-            Err(StorageError::NoRoom(_)) => {
-                rest(shared, pause);
-                pause = RETRY_PAUSE_MAX.min(pause * 2);
-            }
+            Err(StorageError::NoRoom(_)) => rest(shared, retry.failed()),
             Err(error) => return shared.failure.set(&error),
         }
     }
@@ -192,7 +188,7 @@ mod tests {
             Ok(())
         };
         let compactor = Compactor::start(Box::new(compact.clone()), Some(space.clone())).unwrap();
-        std::thread::sleep(RETRY_PAUSE);
+        std::thread::sleep(2 * EXHAUSTED_POLL);
         drop(compactor);
         assert_eq!(count.load(Acquire), 0);
         space.set_min_bytes(space.free_bytes() / 4 * 5);

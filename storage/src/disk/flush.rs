@@ -2,6 +2,7 @@
 
 use super::generation::Tables;
 use super::overlay::Overlay;
+use super::retry::Retry;
 use super::shared::{Retired, Shared, Step};
 use super::view::Version;
 use crate::error::StorageError;
@@ -15,8 +16,6 @@ use std::time::{Duration, Instant};
 const REAPER_POLL: Duration = Duration::from_millis(20);
 /// How often the disk is asked whether it has room again.
 const SPACE_POLL: Duration = Duration::from_millis(100);
-/// Time between a load that ran out of room and the next attempt.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Loads one sealed overlay after the other, until the engine stops or fails.
 pub(super) fn run_flusher(shared: &Shared) {
@@ -56,6 +55,7 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
     let generation = &version.tables.generation;
     let wanted = || !generation.is_replaced() && !shared.progress.lock().stopping;
     shared.reached(Step::FlushStarts)?;
+    let mut retry = Retry::new(shared.options.space.as_ref());
     let is_loaded = loop {
         wait_for_space(shared, sealed.bytes(), &wanted);
         shared.options.before_durable.call()?;
@@ -65,12 +65,20 @@ fn load(shared: &Shared, version: &Version, sealed: &Overlay) -> Result<bool, St
         let changes = changes.chain(end.filter_map(Result::err).map(Err));
         match generation.load(changes, Some(sealed.last()), &wanted) {
             // Somebody else took the room meanwhile.
-            Err(StorageError::NoRoom(_)) if wanted() => std::thread::sleep(RETRY_PAUSE),
+            Err(StorageError::NoRoom(_)) if wanted() => rest(retry.failed(), &wanted),
             loaded => break loaded?,
         }
     };
     shared.reached(Step::FlushLoaded)?;
     Ok(is_loaded)
+}
+
+/// Waits for `pause`, or until it is not `wanted` any more.
+fn rest(pause: Duration, wanted: &dyn Fn() -> bool) {
+    let until = Instant::now() + pause;
+    while Instant::now() < until && wanted() {
+        std::thread::sleep(SPACE_POLL);
+    }
 }
 
 /// Waits until the disk has room for a load of `bytes`, or until it is not `wanted` any more.

@@ -213,7 +213,6 @@ impl Generation {
         durable: Option<u64>,
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, StorageError> {
-        self.writeback.iter().for_each(Writeback::wake);
         let is_loaded = self.writes.load(|| self.ingest(changes, durable, wanted))?;
         self.compactor.iter().for_each(Compactor::wake);
         Ok(is_loaded)
@@ -226,6 +225,7 @@ impl Generation {
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, StorageError> {
         let mut load = self.rows.start_ingestion()?;
+        self.writeback.iter().for_each(Writeback::wake);
         for (count, change) in changes.enumerate() {
             if count % ROWS_BETWEEN_CHECKS == 0 && !wanted() {
                 return Ok(false);
@@ -480,7 +480,7 @@ mod tests {
         let (dir, mib) = (tempfile::tempdir().unwrap(), 1 << 20);
         let space = Arc::new(Space::new(dir.path(), mib));
         let generation = Arc::new(filled(dir.path(), Some(space.clone())));
-        space.set_min_bytes(u64::MAX / 2);
+        space.set_min_bytes(u64::MAX);
         space.measure().unwrap();
         for _ in 0..2 {
             let error = generation.compact_all().unwrap_err();
@@ -506,5 +506,8 @@ mod tests {
         let error = generation.load(cut_short, Some(4), &|| true).unwrap_err();
         assert!(matches!(error, StorageError::Io(_)), "{error}");
         assert_eq!(tables(&generation), (4, 3), "nothing is removed: the new list may name it");
+        let error = generation.load(rows(4), Some(4), &|| true).unwrap_err().to_string();
+        assert!(error.contains("failed earlier"), "{error}");
+        assert!(generation.compact_all().is_err());
     }
 }

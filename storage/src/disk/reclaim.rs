@@ -9,6 +9,7 @@
 //! Readers of older states keep theirs: a view of fjall's holds the tables that it began with.
 
 use super::generation::{Generation, Tables};
+use super::retry::Retry;
 use super::shared::{Progress, Retired, Shared, Step};
 use super::view::{TablesView, Version};
 use crate::dropped::Dropped;
@@ -68,8 +69,8 @@ struct OneCompaction {
 
 impl CompactionFilter for OneCompaction {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
-        if self.space.as_ref().is_some_and(|space| space.room() == Room::Exhausted) {
-            // What is left is not for compactions, which give back what they took.
+        if self.space.as_ref().is_some_and(|space| !space.has_any()) {
+            // What is left is not for compactions, which give back what they took when they fail.
             return Err(io::Error::from(io::ErrorKind::StorageFull).into());
         }
         // Older versions of such a row may come to light again; they are left out in their turn.
@@ -80,7 +81,9 @@ impl CompactionFilter for OneCompaction {
 /// Waits for flushes of keyspaces and removes their rows, until the engine stops or fails.
 pub(super) fn run_reclaimer(shared: &Shared) {
     super::yield_to_requests();
-    while wait_for_flush(shared) {
+    let mut retry = Retry::new(shared.options.space.as_ref());
+    let mut pause = PAUSE;
+    while wait_for_flush(shared, pause) {
         let version = shared.version.load_full();
         let generation = version.tables.generation.clone();
         drop(version);
@@ -88,9 +91,13 @@ pub(super) fn run_reclaimer(shared: &Shared) {
         let panicked =
             |_| Err(StorageError::Corrupt("removing flushed keyspaces panicked".to_owned()));
         match removed.unwrap_or_else(panicked) {
-            Ok(()) => {}
+            Ok(()) => {
+                retry.reset();
+                pause = PAUSE;
+            }
             Err(_) if generation.is_replaced() => {}
             Err(StorageError::NoRoom(_)) => {
+                pause = PAUSE + retry.failed();
                 shared.progress.lock().flushed_upto.get_or_insert(0);
             }
             Err(error) => return shared.fail(&error),
@@ -100,7 +107,7 @@ pub(super) fn run_reclaimer(shared: &Shared) {
 
 /// Waits until a keyspace was flushed, and that is in the tables; false when the engine stops or can
 /// write no more.
-fn wait_for_flush(shared: &Shared) -> bool {
+fn wait_for_flush(shared: &Shared, rest: Duration) -> bool {
     let mut progress = shared.progress.lock();
     while progress.flushed_upto.is_none() {
         if progress.stopping || shared.check().is_err() {
@@ -108,16 +115,26 @@ fn wait_for_flush(shared: &Shared) -> bool {
         }
         shared.changed.wait(&mut progress);
     }
-    pause(shared, &mut progress);
+    pause(shared, &mut progress, rest);
     let upto = progress.flushed_upto.take();
     drop(progress);
     let is_durable = upto.is_some_and(|upto| shared.durable.load(Acquire) >= upto);
-    (is_durable || shared.flush().is_ok()) && !shared.progress.lock().stopping
+    let is_durable = is_durable || shared.flush().is_ok();
+    is_durable && shared.check().is_ok() && !shared.progress.lock().stopping
 }
 
-fn pause(shared: &Shared, progress: &mut MutexGuard<'_, Progress>) {
-    let end = Instant::now() + PAUSE;
-    while !progress.stopping && !shared.changed.wait_until(progress, end).timed_out() {}
+/// Waits for `rest`, and for as long as the room is exhausted.
+fn pause(shared: &Shared, progress: &mut MutexGuard<'_, Progress>, rest: Duration) {
+    let space = shared.options.space.as_ref();
+    let mut end = Instant::now() + rest;
+    while !progress.stopping && shared.check().is_ok() {
+        if shared.changed.wait_until(progress, end).timed_out() {
+            if space.is_none_or(|space| space.room() != Room::Exhausted) {
+                return;
+            }
+            end = Instant::now() + PAUSE;
+        }
+    }
 }
 
 /// Removes what the tables of a generation hold of flushed keyspaces.

@@ -13,6 +13,7 @@
 //! - of those given since a load began that failed, the tables that compactions made meanwhile are
 //!   none. They are remembered when they are made, since the next compaction may take them out.
 
+use super::failure::Failure;
 use crate::error::StorageError;
 use lsm_tree::{AbstractTree, AnyTree, Table, TableId};
 use parking_lot::{Mutex, RwLock};
@@ -37,6 +38,9 @@ pub(super) struct TableWrites {
     writing: RwLock<()>,
     /// Tables made by compactions since the last load began.
     compacted: Mutex<HashSet<TableId>>,
+    /// After any other failure nothing may be written: the next list of tables could go over one
+    /// that counts already.
+    failure: Failure,
 }
 
 impl TableWrites {
@@ -44,7 +48,8 @@ impl TableWrites {
     pub(super) fn new(tree: AnyTree, dir: PathBuf) -> Self {
         let (loading, compacting) = (Mutex::default(), Mutex::default());
         let (writing, compacted) = (RwLock::default(), Mutex::default());
-        Self { tree, dir, loading, compacting, writing, compacted }
+        let failure = Failure::default();
+        Self { tree, dir, loading, compacting, writing, compacted, failure }
     }
 
     /// Runs a load, one at a time.
@@ -66,12 +71,12 @@ impl TableWrites {
     ) -> Result<T, StorageError> {
         let _only = self.compacting.lock();
         self.write(|first| {
-            let done = compact()?;
+            let done = compact();
             // Only a load can have come between, and that takes nothing out.
             let tables = self.tree.current_version();
             let made = tables.iter_tables().map(Table::id).filter(|table| *table >= first);
             self.compacted.lock().extend(made);
-            Ok(done)
+            done
         })
     }
 
@@ -80,13 +85,17 @@ impl TableWrites {
         write: impl FnOnce(TableId) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let shared = self.writing.read();
+        self.failure.check()?;
         let first = self.tree.next_table_id();
         let result = write(first);
         drop(shared);
-        match result {
-            Err(error) if error.is_full_disk() => Err(self.give_up(first, error)),
-            result => result,
-        }
+        result.map_err(|error| {
+            let error = if error.is_full_disk() { self.give_up(first, error) } else { error };
+            if !matches!(error, StorageError::NoRoom(_)) {
+                self.failure.set(&error);
+            }
+            error
+        })
     }
 
     /// Removes what a write has left that began with the table `first`, if it certainly changed
