@@ -62,8 +62,9 @@ impl Disk {
 
     /// Gives the room back.
     pub fn make_room(&self) {
-        // There may be no such file.
+        // There may be no such file. If there was, no later power cut may bring it back.
         let _ = fs::remove_file(self.filling());
+        let _ = File::open(&self.mount).and_then(|dir| dir.sync_all());
     }
 
     fn filling(&self) -> PathBuf {

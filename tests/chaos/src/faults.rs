@@ -114,6 +114,18 @@ pub fn all() -> impl Iterator<Item = Fault> {
     SHALLOW.into_iter().chain(DEEP).chain(NETWORKS).chain(PACKETS).chain([Ring])
 }
 
+/// What a node says at its end that has a good reason, whenever it comes: a log that cannot be written,
+/// and damage, which may be found long after it was done.
+const GOOD_ENDS: [&str; 3] = ["the log failed", "damaged", "unreadable"];
+
+impl Fault {
+    /// Whether a node may end by itself because of this, with these last words.
+    pub fn may_end(self, last: &str) -> bool {
+        let has_broken_disk = matches!(self, PowerOne | PowerAll | SyncError | SnapshotPowerCut);
+        has_broken_disk || GOOD_ENDS.iter().any(|good| last.contains(good))
+    }
+}
+
 impl FromStr for Fault {
     type Err = String;
 
@@ -143,6 +155,7 @@ pub fn classes(world: &World, deep: bool) -> Vec<Fault> {
 }
 
 const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
 
 /// The world under faults.
 pub struct Arena {
@@ -283,7 +296,7 @@ impl Arena {
         let Some(control) = &self.world.members[at].control else { return 0 };
         let before = control.effects();
         match kind {
-            SyncError => control.sync_error(EIO),
+            SyncError => control.sync_error(*self.random.pick(&[EIO, ENOSPC])),
             _ => control.stall(300 + self.random.below(3000) as i64),
         }
         self.rest();

@@ -73,6 +73,11 @@ pub fn run(counts: Counts, seed: u64, limit: Duration, root: &Path) -> Result<Ou
             }
         }
         nodes.iter().for_each(|at| world.revive(*at));
+        let ended = std::mem::take(&mut world.ended);
+        // A disk without power may end its node before the harness does; nothing else may.
+        if let Some(end) = ended.first().filter(|_| kind < 2) {
+            return Err(format!("a node ended by itself: {end}"));
+        }
         outcome.done[kind] += 1;
     }
     outcome.is_cut_short = !left.is_empty();

@@ -30,6 +30,8 @@ impl Arena {
             Isolate => self.isolate(any, &all),
             IsolateLeader | Flapping => self.isolate(leader, &all),
             Halves => {
+                let mut all = all;
+                all.rotate_left(self.random.below(self.world.members.len()));
                 let (small, large) = all.split_at(all.len() / 2);
                 small.iter().for_each(|one| self.isolate(*one, large));
             }

@@ -152,6 +152,7 @@ pub fn run(plan: &Plan, root: &Path) -> Result<Report, String> {
 /// What is wrong on the nodes after all.
 fn last_look(arena: &mut Arena, history: &History) -> Vec<String> {
     let mut violations: Vec<String> = arena.world.settle(HEAL_WAIT).err().into_iter().collect();
+    violations.append(&mut arena.world.ended);
     for member in &arena.world.members {
         let wrong = Client::connect(&member.node.addr).and_then(|mut client| {
             let mut wrong = invariants::ledger(history, &mut client)?;
@@ -237,6 +238,11 @@ impl Nemesis {
         self.heals.inside += self.journal.known() - known;
         let healed = injected.and_then(|()| self.arena.world.settle(HEAL_WAIT));
         let leader = healed.map_err(|error| format!("after {fault:?}: {error}"))?;
+        for end in self.arena.world.ended.drain(..) {
+            if !fault.may_end(&end) {
+                return Err(format!("after {fault:?}: ended by itself: {end}"));
+            }
+        }
         let waited = Instant::now();
         while self.journal.known() < known + 50 {
             if waited.elapsed() > HEAL_WAIT {

@@ -82,6 +82,8 @@ pub struct World {
     pub tools: Option<Tools>,
     /// A network for each node; none: they share loopback.
     pub wires: Option<Wires>,
+    /// What nodes said last that ended by themselves.
+    pub ended: Vec<String>,
     root: PathBuf,
 }
 
@@ -102,6 +104,7 @@ impl World {
             net: Arc::default(),
             tools,
             wires,
+            ended: Vec::new(),
             root: root.to_owned(),
         };
         (0..count).try_for_each(|at| world.add(at))?;
@@ -197,6 +200,11 @@ impl World {
     /// Starts a node whose process is gone.
     pub fn revive(&mut self, at: usize) {
         let node = &mut self.members[at].node;
+        if let Some(status) = node.exited() {
+            let output = node.output();
+            let last: Vec<&str> = output.lines().rev().take(3).collect();
+            self.ended.push(format!("node {at}: {status}, {last:?}"));
+        }
         if !node.is_running() {
             node.kill();
             node.spawn();

@@ -1,6 +1,8 @@
-//! A few seconds of chaos that need neither root nor tools: kills, pauses, partitions, bad links.
+//! Chaos of a few seconds: kills, pauses, partitions and bad links, which need neither root nor tools; and
+//! power cuts where there are both.
 
 use kvorum_chaos::faults::Fault::{IsolateLeader, KillLeader, PauseLeader, Slow};
+use kvorum_chaos::kills::{self, Counts};
 use kvorum_chaos::report::Quota;
 use kvorum_chaos::run::{Plan, series};
 use std::collections::BTreeMap;
@@ -30,4 +32,21 @@ fn a_few_faults_and_nothing_is_wrong() {
     for (fault, injected) in &report.injected {
         assert_eq!(report.effect(*fault), *injected, "{fault:?} had no effect: {report}");
     }
+}
+
+#[test]
+fn a_few_kills_and_power_cuts_lose_nothing() {
+    let run = |power: u64| {
+        let root = tempfile::tempdir().expect("a directory");
+        let counts = Counts { single: 3, all: 1, power_single: 2 * power, power_all: power };
+        kills::run(counts, 7, Duration::from_secs(120), root.path())
+    };
+    let outcome = run(1).or_else(|error| {
+        assert!(error.contains("power cannot be cut here"), "{error}");
+        eprintln!("{error}");
+        run(0)
+    });
+    let outcome = outcome.expect("the cluster serves");
+    assert!(outcome.is_good(), "{outcome:?}");
+    assert!(outcome.acked > 1000, "{outcome:?}");
 }
