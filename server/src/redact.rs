@@ -8,7 +8,13 @@ pub const REDACTED: &[u8] = b"(redacted)";
 
 /// Whether argument `position` of `request` is a secret, or belongs to one.
 pub fn is_secret(request: &Request, position: usize) -> bool {
-    let Some(name) = request.get(0).filter(|_| position > 0) else {
+    is_secret_of(request, 0, position)
+}
+
+/// The same for the request that begins with argument `start`: ACL DRYRUN has one within.
+fn is_secret_of(request: &Request, start: usize, position: usize) -> bool {
+    let at = |position: usize| request.get(start + position);
+    let Some(name) = at(0).filter(|_| position > 0) else {
         return false;
     };
     let is = |text: &[u8], word: &str| text.eq_ignore_ascii_case(word.as_bytes());
@@ -18,14 +24,18 @@ pub fn is_secret(request: &Request, position: usize) -> bool {
     if is(name, "hello") {
         // HELLO 3 AUTH user password [SETNAME name]: both are hidden, as Redis does.
         let before = (1..=2).filter_map(|back| position.checked_sub(back));
-        return before.filter(|at| *at >= 2).any(|at| is(request.arg(at), "auth"));
+        return before.filter(|at| *at >= 2).filter_map(at).any(|word| is(word, "auth"));
     }
     if is(name, "acl") && position >= 2 {
         let hidden = ["setuser", "deluser", "getuser"];
-        return request.get(1).is_some_and(|sub| hidden.into_iter().any(|word| is(sub, word)));
+        if at(1).is_some_and(|sub| is(sub, "dryrun")) && position >= 3 {
+            return is_secret_of(request, start + 3, position - 3);
+        }
+        return at(1).is_some_and(|sub| hidden.into_iter().any(|word| is(sub, word)));
     }
-    if is(name, "config") && request.get(1).is_some_and(|sub| is(sub, "set")) && position >= 3 {
-        let setting = str::from_utf8(request.arg(position - 1)).ok().and_then(config::find);
+    if is(name, "config") && at(1).is_some_and(|sub| is(sub, "set")) && position >= 3 {
+        let setting = at(position - 1).and_then(|name| str::from_utf8(name).ok());
+        let setting = setting.and_then(config::find);
         return position % 2 == 1 && setting.is_some_and(|setting| setting.secret);
     }
     false
@@ -65,5 +75,16 @@ mod tests {
         check("SET auth hush", "SET auth hush");
         check("acl SetUser joe on >hush", "acl SetUser (redacted) (redacted) (redacted)");
         check("ACL LIST", "ACL LIST");
+        check("ACL DRYRUN joe AUTH hush", "ACL DRYRUN joe AUTH (redacted)");
+        check("acl dryrun auth GET hush", "acl dryrun auth GET hush");
+        check(
+            "ACL DRYRUN joe HELLO 3 AUTH u p",
+            "ACL DRYRUN joe HELLO 3 AUTH (redacted) (redacted)",
+        );
+        check("ACL DRYRUN a ACL DRYRUN b AUTH p", "ACL DRYRUN a ACL DRYRUN b AUTH (redacted)");
+        check(
+            "ACL DRYRUN joe CONFIG SET requirepass hush",
+            "ACL DRYRUN joe CONFIG SET requirepass (redacted)",
+        );
     }
 }
