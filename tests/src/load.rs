@@ -196,23 +196,70 @@ pub fn faults(ledgers: &[Ledger], client: &mut Client) -> Vec<String> {
                 client.send(&requests).expect("the node takes reads");
                 for number in numbers {
                     let found = client.receive().expect("the node answers reads");
-                    let is_absent = !is_acked && found == Reply::Null;
-                    let (key, found) = (key(writer, *number), text(&found));
-                    if !is_absent && found != value(writer, *number) {
-                        faults.push(format!("{key} (acknowledged: {is_acked}) holds {found:?}"));
-                    }
+                    faults.extend(wrong_value(writer, *number, is_acked, &found));
                 }
             }
         }
-        let counted = text(&client.ask(&format!("GET {}", counter_key(writer))));
-        let counted = counted.parse().unwrap_or(0);
-        let (least, most) =
-            (ledger.increments_acked, ledger.increments_acked + ledger.increments_unknown);
-        if !(least..=most).contains(&counted) {
-            faults.push(format!(
-                "the counter of writer {writer} is {counted}, not within {least} and {most}"
-            ));
-        }
+        let counted = client.ask(&format!("GET {}", counter_key(writer)));
+        faults.extend(wrong_count(ledger, &counted));
     }
     faults
+}
+
+/// What is wrong with the value that was found where a writer has set one.
+fn wrong_value(writer: usize, number: u64, is_acked: bool, found: &Reply) -> Option<String> {
+    let is_absent = !is_acked && *found == Reply::Null;
+    let (key, found) = (key(writer, number), text(found));
+    let is_wrong = !is_absent && found != value(writer, number);
+    is_wrong.then(|| format!("{key} (acknowledged: {is_acked}) holds {found:?}"))
+}
+
+/// What is wrong with a writer's counter.
+fn wrong_count(ledger: &Ledger, counted: &Reply) -> Option<String> {
+    let (acked, unknown) = (ledger.increments_acked, ledger.increments_unknown);
+    let bounds = acked..=acked + unknown;
+    let (writer, is_absent) = (ledger.writer, *counted == Reply::Null);
+    let counted = text(counted);
+    let number = if is_absent { Some(0) } else { counted.parse().ok() };
+    let is_right = number.is_some_and(|number| bounds.contains(&number));
+    (!is_right).then(|| format!("the counter of writer {writer} is {counted:?}, not in {bounds:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Reply {
+        Reply::bulk(text)
+    }
+
+    #[test]
+    fn an_acknowledged_value_must_be_there_and_an_unknown_one_may() {
+        let found = |is_acked, reply: &Reply| wrong_value(3, 7, is_acked, reply).is_some();
+        for is_acked in [true, false] {
+            assert!(!found(is_acked, &bulk("value 7 of writer 3")));
+            assert!(found(is_acked, &bulk("value 8 of writer 3")), "of another write");
+            assert!(found(is_acked, &bulk("")));
+        }
+        assert!(found(true, &Reply::Null), "lost");
+        assert!(!found(false, &Reply::Null), "never happened");
+    }
+
+    #[test]
+    fn a_counter_is_within_what_is_known_and_what_may_have_happened() {
+        let ledger = |increments_acked, increments_unknown| Ledger {
+            writer: 1,
+            increments_acked,
+            increments_unknown,
+            ..Ledger::default()
+        };
+        let is_wrong = |ledger: &Ledger, reply: &Reply| wrong_count(ledger, reply).is_some();
+        for (counted, wrong) in [("4", true), ("5", false), ("7", false), ("8", true), ("x", true)]
+        {
+            assert_eq!(is_wrong(&ledger(5, 2), &bulk(counted)), wrong, "{counted}");
+        }
+        assert!(is_wrong(&ledger(5, 2), &Reply::Null), "lost");
+        assert!(!is_wrong(&ledger(0, 2), &Reply::Null));
+        assert!(is_wrong(&ledger(0, 0), &bulk("1")), "nobody's");
+    }
 }
