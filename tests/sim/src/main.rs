@@ -8,6 +8,7 @@ use kvorum_sim::run::{Report, run};
 use kvorum_sim::summary::Summary;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -116,8 +117,12 @@ fn work(
         if seed >= options.seeds.end || Instant::now() >= options.begin_until {
             return;
         }
-        let report = run(seed, options.harmed);
-        let again = seed.is_multiple_of(options.replay_every).then(|| run(seed, options.harmed));
+        let run = || {
+            let run = AssertUnwindSafe(|| run(seed, options.harmed));
+            catch_unwind(run).unwrap_or_else(|_| panicked(seed))
+        };
+        let report = run();
+        let again = seed.is_multiple_of(options.replay_every).then(run);
         if let Some(violation) = &report.violation {
             eprintln!("seed {seed}: {violation}");
             ended.fetch_or(options.until_violated, Ordering::Relaxed);
@@ -128,6 +133,12 @@ fn work(
             eprintln!("{} seeds", outcomes.len());
         }
     }
+}
+
+/// The report of a seed whose run itself panicked, which has printed why.
+fn panicked(seed: u64) -> Report {
+    let violation = Some("a panic, printed above".to_owned());
+    Report { seed, violation, ..Report::default() }
 }
 
 fn print(options: &Options, outcomes: &BTreeMap<u64, Outcome>) -> ExitCode {
