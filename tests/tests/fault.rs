@@ -13,7 +13,7 @@ use kvorum_tests::load::{self, Load};
 use kvorum_tests::node::wait_until;
 use std::env;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Faults of a test where the environment names no number.
 const ROUNDS_DEFAULT: u64 = 6;
@@ -79,6 +79,36 @@ fn rounds_of_faults_with_a_small_log() {
     assert_eq!((voters(0), voters(1), voters(2)), (3, 3, 3));
     let acked: usize = ledgers.iter().map(|ledger| ledger.acked.len()).sum();
     eprintln!("{acked} acknowledged writes, all there");
+}
+
+/// `cargo bench-peers failover` measures this, with many rounds and stricter bounds.
+#[test]
+fn clients_wait_for_a_new_leader_and_no_longer() {
+    const WAIT_MAX: Duration = Duration::from_secs(6);
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    for round in 0..4 {
+        let leader = cluster.leader();
+        let survivor = cluster.others(leader)[0];
+        let begun = Instant::now();
+        if round % 2 == 0 {
+            cluster.nodes[leader].kill();
+        } else {
+            let moved = cluster.nodes[survivor].client().ask("RAFT.TRANSFER_LEADER");
+            assert!(!moved.is_error(), "{moved:?}");
+        }
+        let key = format!("SET round-{round} written");
+        wait_until(WAIT_MAX, "a write is taken", || {
+            let mut client = cluster.nodes[survivor].client();
+            client.set_reply_wait(WAIT_MAX);
+            !client.ask(&key).is_error()
+        });
+        let waited = begun.elapsed();
+        assert!(waited < WAIT_MAX, "{waited:?}");
+        if round % 2 == 0 {
+            cluster.nodes[leader].spawn();
+        }
+        cluster.wait_ready();
+    }
 }
 
 /// One fault, and its end: when this returns, all nodes run.
