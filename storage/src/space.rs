@@ -2,7 +2,8 @@
 //!
 //! Nothing here stops a write by itself. The node asks [`Space::room`] before it takes a client's
 //! write, and the threads that need much room at once ask [`Space::has_for`] before they begin: a
-//! write that fails halfway ends the process, one that has not begun can wait.
+//! write of the log that fails halfway ends the process, one of tables has to be made anew, and one
+//! that has not begun can wait.
 //!
 //! The reserve is for what goes on when clients may write no more: overlays that are moved into
 //! tables, the next file of the log, votes. It is also what another program can take while nobody

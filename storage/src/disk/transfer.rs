@@ -1,10 +1,10 @@
 //! A whole state leaves as chunks, or arrives as chunks and becomes the state.
 //!
-//! A received state is built in a generation of its own that nobody sees. Steps of `finish`, each of
-//! which may be the last before a crash: the last rows and the log index are loaded (durable), the
-//! new CURRENT is written beside the old one, renamed over it, and the folder is synced. Only then
-//! does this process switch, too, and the old generation goes when its last reader is gone. Whatever
-//! CURRENT does not name is removed when the engine is opened.
+//! A received state is built in a generation of its own that nobody sees. The last steps, each of
+//! which may be the last before a crash: the last rows and the log index are loaded (durable) by
+//! `complete`; then, in `finish`, the new CURRENT is written beside the old one, renamed over it, and
+//! the folder is synced. Only then does this process switch, too, and the old generation goes when its
+//! last reader is gone. Whatever CURRENT does not name is removed when the engine is opened.
 
 use super::current::{self, Current};
 use super::generation::{Generation, RESERVED, Tables, is_storage_key};
