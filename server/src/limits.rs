@@ -81,6 +81,9 @@ pub const READ_ROOMS_SPARE_MAX: usize = 64;
 /// Connections accepted in a row before those that are there have a turn.
 pub const ACCEPTS_PER_TURN: usize = 16;
 
+/// Connections closed in a row before those that stay have a turn.
+pub const CLOSED_PER_TURN: usize = 8;
+
 /// Bytes that a client sends at once, beyond which the others have a turn before they are executed.
 pub const TURN_BYTES: usize = READ_CHUNK_BYTES / 4;
 
@@ -172,6 +175,9 @@ pub const TLS_FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Files of certificates in one directory.
 pub const TLS_FILES_MAX: usize = 1024;
+
+/// Time in which a frame of a peer that has begun must go on.
+pub const FRAME_STALL_WAIT: Duration = Duration::from_secs(5);
 
 /// Time a peer has to answer a heartbeat.
 pub const HEARTBEAT_ANSWER_WAIT: Duration = Duration::from_millis(1000);

@@ -16,8 +16,14 @@
 //! A frame of a wrong cluster, for another node, of another version or with a wrong checksum is
 //! never acted on.
 
+use crate::limits::FRAME_STALL_WAIT;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio_util::codec::{Decoder, Encoder};
+use futures_util::StreamExt;
+use std::io;
+use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::time::timeout;
+use tokio_util::codec::{Decoder, Encoder, FramedRead};
 
 /// First bytes of every frame.
 const MAGIC: u32 = u32::from_le_bytes(*b"KVRM");
@@ -129,9 +135,9 @@ pub(crate) struct Frame {
 pub(crate) struct FrameCodec;
 
 impl Encoder<Frame> for FrameCodec {
-    type Error = std::io::Error;
+    type Error = io::Error;
 
-    fn encode(&mut self, frame: Frame, out: &mut BytesMut) -> std::io::Result<()> {
+    fn encode(&mut self, frame: Frame, out: &mut BytesMut) -> io::Result<()> {
         out.reserve(HEADER_BYTES + frame.payload.len());
         let start = out.len();
         out.put_u32_le(MAGIC);
@@ -152,9 +158,9 @@ impl Encoder<Frame> for FrameCodec {
 
 impl Decoder for FrameCodec {
     type Item = Frame;
-    type Error = std::io::Error;
+    type Error = io::Error;
 
-    fn decode(&mut self, from: &mut BytesMut) -> std::io::Result<Option<Frame>> {
+    fn decode(&mut self, from: &mut BytesMut) -> io::Result<Option<Frame>> {
         if from.len() < HEADER_BYTES {
             return Ok(None);
         }
@@ -191,13 +197,68 @@ impl Decoder for FrameCodec {
     }
 }
 
-fn invalid(why: &str) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, why.to_owned())
+/// The next frame that a peer sends; None when it closed the connection.
+///
+/// # Errors
+/// What came is no frame; or one has begun and nothing more of it comes, as when its length was damaged on
+/// the way: both sides would wait for the other.
+pub(crate) async fn next_frame<R: AsyncRead + Unpin>(
+    frames: &mut FramedRead<R, FrameCodec>,
+) -> Option<io::Result<Frame>> {
+    next_frame_within(frames, FRAME_STALL_WAIT).await
+}
+
+async fn next_frame_within<R: AsyncRead + Unpin>(
+    frames: &mut FramedRead<R, FrameCodec>,
+    stall: Duration,
+) -> Option<io::Result<Frame>> {
+    loop {
+        let begun = frames.read_buffer().len();
+        if let Ok(frame) = timeout(stall, frames.next()).await {
+            return frame;
+        }
+        if begun > 0 && frames.read_buffer().len() == begun {
+            return Some(Err(invalid("a frame has begun and does not go on")));
+        }
+    }
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::sleep;
+
+    #[tokio::test]
+    async fn a_frame_that_does_not_go_on_is_an_error_and_silence_is_none() {
+        const STALL: Duration = Duration::from_millis(200);
+        let (mut peer, read) = tokio::io::duplex(1 << 10);
+        let mut frames = FramedRead::new(read, FrameCodec);
+        let bytes = encoded();
+        let slowly = async {
+            sleep(STALL * 2).await;
+            for part in bytes.chunks(bytes.len() / 10) {
+                peer.write_all(part).await.unwrap();
+                sleep(STALL / 4).await;
+            }
+            // One whose length lies.
+            let mut longer = bytes.clone();
+            longer[41] += 1;
+            peer.write_all(&longer).await.unwrap();
+        };
+        let read = async {
+            let frame = next_frame_within(&mut frames, STALL).await.unwrap().unwrap();
+            assert_eq!(frame.request_id, 11);
+            let error = next_frame_within(&mut frames, STALL).await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("does not go on"), "{error}");
+        };
+        tokio::join!(slowly, read);
+        drop(peer);
+    }
 
     fn encoded() -> BytesMut {
         let frame = Frame {

@@ -8,12 +8,11 @@
 //! slow to notice that the partition healed.
 
 use crate::limits::{PEER_CONNECT_WAIT, PEER_WRITE_BATCH_BYTES};
-use crate::raft::frame::{Frame, FrameCodec, Kind};
+use crate::raft::frame::{Frame, FrameCodec, Kind, next_frame};
 use crate::raft::identity::Identity;
 use crate::raft::peers::Peers;
 use crate::transport::{Incoming, Outgoing};
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use std::io;
@@ -240,7 +239,7 @@ async fn write_frames(
 async fn read_answers(read: Incoming, pending: Pending, silent_since: Arc<Mutex<Option<Instant>>>) {
     let mut frames = FramedRead::new(read, FrameCodec);
     let why = loop {
-        match frames.next().await {
+        match next_frame(&mut frames).await {
             Some(Ok(frame)) => {
                 *silent_since.lock() = None;
                 let waiter =

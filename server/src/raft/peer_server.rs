@@ -12,7 +12,7 @@ use crate::raft::codec::Wire;
 use crate::raft::confirm;
 use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
-use crate::raft::frame::{Frame, FrameCodec, Kind};
+use crate::raft::frame::{Frame, FrameCodec, Kind, next_frame};
 use crate::raft::node::Node;
 use crate::raft::peers::Refused;
 use crate::raft::types::*;
@@ -100,7 +100,7 @@ impl PeerServer {
             working: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
         };
         let mut frames = FramedRead::new(read, FrameCodec);
-        while let Some(frame) = frames.next().await {
+        while let Some(frame) = next_frame(&mut frames).await {
             match frame {
                 Ok(frame) => connection.take(frame, remote).await,
                 Err(error) => {
