@@ -94,6 +94,7 @@ const NAME_GROWTH_MAX: u64 = 200;
 const SCENARIOS: &[Scenario] = &[
     one("idle-1000", attack::idle_crowd, 450 + 64),
     one("idle-10000", attack::ten_thousand, 450 + 128),
+    one("leaving-crowd", attack::leaving_crowd, 450 + 128),
     one("connect-flood", attack::connect_and_close, 450 + 64),
     Scenario {
         with_password: true,

@@ -3,7 +3,7 @@
 use crate::clients::ClientRegistry;
 use crate::commands::context::ReadContext;
 use crate::config::Settings;
-use crate::limits::CLIENT_MEMORY_LOOK_INTERVAL;
+use crate::limits::{CLIENT_MEMORY_LOOK_INTERVAL, CLOSED_PER_TURN};
 use crate::metrics::Metrics;
 use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
 use crate::raft::bootstrap::Bootstrap;
@@ -26,12 +26,15 @@ use storage::log::LogStats;
 use storage::meta::{KeyCounts, KeyspaceMap};
 use storage::mutants::{self, Mutant};
 use storage::txn::{EngineStats, ReadTxn};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// A running node.
 pub(crate) struct Server {
     pub(crate) settings: Arc<Settings>,
     pub(crate) clients: ClientRegistry,
+    /// Connections that may be closed at a time: the others have turns between.
+    pub(crate) closing: Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) slowlog: SlowLog,
     pub(crate) node: Node,
@@ -95,6 +98,7 @@ impl Server {
             clients_max,
             settings,
             clients: ClientRegistry::default(),
+            closing: Semaphore::new(CLOSED_PER_TURN),
             metrics: Metrics::default(),
             slowlog: SlowLog::default(),
             node,

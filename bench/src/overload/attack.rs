@@ -156,6 +156,20 @@ pub(super) fn ten_thousand(victim: &Victim<'_>) -> Result<(), String> {
     if refused == 0 { Err("nobody was refused at 'maxclients'".to_owned()) } else { Ok(()) }
 }
 
+/// All leave at one moment, amid the requests of the others.
+pub(super) fn leaving_crowd(victim: &Victim<'_>) -> Result<(), String> {
+    let mut crowd = victim.crowd(9_900)?;
+    for client in &mut crowd {
+        expect(client, "PING", "+PONG")?;
+    }
+    while victim.holds_back() {
+        std::thread::sleep(POLL);
+    }
+    drop(crowd);
+    victim.wait();
+    Ok(())
+}
+
 pub(super) fn connect_and_close(victim: &Victim<'_>) -> Result<(), String> {
     while victim.goes_on() {
         drop(victim.crowd(20)?);

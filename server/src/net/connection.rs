@@ -76,7 +76,12 @@ async fn serve_halves(server: Arc<Server>, socket: Socket, read: Reader, write: 
             connection.outgoing.finish().await;
         }
     }
+    // A crowd that leaves at once keeps nobody waiting for its sockets to be closed.
+    let closing = server.closing.acquire().await;
+    drop(connection);
     server.clients.remove(client.id);
+    tokio::task::yield_now().await;
+    drop(closing);
 }
 
 struct Connection {

@@ -21,6 +21,7 @@ use super::super::sync::recorder::{self, Moment};
 use super::*;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -266,10 +267,25 @@ fn spoil(path: &Path, random: &mut Random) {
     }
 }
 
-/// Opens what a power cut left; returns the state that it shows.
-fn open_cut(image: &Image, number: u64) -> State {
+/// Tells contents of folders apart.
+fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, (u64, u32)> {
+    let mut found = Vec::new();
+    below(dir, &mut found);
+    let of = |path: PathBuf| {
+        let content = if path.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        let known = (content.len() as u64, crc32c::crc32c(&content));
+        (path.strip_prefix(dir).unwrap().to_owned(), known)
+    };
+    found.into_iter().map(of).collect()
+}
+
+/// Opens what a power cut left; returns the state that it shows. `seen` collects what was opened.
+fn open_cut(image: &Image, number: u64, seen: &mut BTreeSet<u64>) -> State {
     let dir = tempfile::tempdir().unwrap();
     image.cut(dir.path(), &mut Random(number));
+    let mut hasher = DefaultHasher::new();
+    fingerprint(dir.path()).hash(&mut hasher);
+    seen.insert(hasher.finish());
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let engine = open(dir.path());
         let seen = state(&engine);
@@ -295,9 +311,10 @@ fn power_may_fail_at_every_sync_of_the_first_opening() {
     recording.lock().promised = true;
     recording.lock().take("after the first flush".to_owned());
     let images = Recording::finish(&recording);
+    let mut distinct = BTreeSet::new();
     for (place, image) in images.iter().enumerate() {
         for turn in 0..8 {
-            let seen = one_line(&open_cut(image, place as u64 * 100 + turn));
+            let seen = one_line(&open_cut(image, place as u64 * 100 + turn, &mut distinct));
             let expected = if image.promised { "first=write" } else { "" };
             assert_eq!(seen, expected, "{}", image.what);
         }
@@ -340,13 +357,15 @@ fn installation(copies: &Path) -> (Vec<Image>, State, State) {
 fn power_may_fail_at_every_sync_of_an_installation() {
     let copies = tempfile::tempdir().unwrap();
     let (moments, old, new) = installation(copies.path());
-    let mut seen_new = 0;
+    let (mut seen_new, mut distinct) = (0, BTreeSet::new());
     for number in 0..images() {
         let image = &moments[number as usize % moments.len()];
-        let seen = open_cut(image, number);
+        let seen = open_cut(image, number, &mut distinct);
         let is_right = seen == new || seen == old && !image.promised;
         assert!(is_right, "image {number}, {}: neither state", image.what);
         seen_new += u64::from(seen == new && !image.promised);
     }
     assert!(seen_new > 0, "no power cut came between the rename and its sync");
+    println!("{} images of an installation, {} distinct", images(), distinct.len());
+    assert!(distinct.len() as u64 > images() / 4, "too many are alike");
 }
