@@ -76,7 +76,9 @@ async fn serve_halves(server: Arc<Server>, socket: Socket, read: Reader, write: 
             connection.outgoing.finish().await;
         }
     }
-    // A crowd that leaves at once keeps nobody waiting for its sockets to be closed.
+    // A crowd that leaves at once keeps nobody waiting for its sockets to be closed, nor memory.
+    connection.read.release_room(&mut connection.buffer);
+    connection.buffer = BytesMut::new();
     let closing = server.closing.acquire().await;
     drop(connection);
     server.clients.remove(client.id);
