@@ -401,6 +401,7 @@ mod tests {
         assert_eq!(value.unwrap(), row().1);
         assert_eq!(nothing.unwrap(), None);
     }
+
     const ROWS: usize = 5000;
 
     /// A generation with three loads of the same keys, which nothing compacts by itself.

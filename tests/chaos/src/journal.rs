@@ -2,7 +2,9 @@
 //! of time in which faults were active.
 
 use crate::faults::Fault;
+use kvorum_tests::client::text;
 use kvorum_tests::history::Operation;
+use protocol::Reply;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -176,6 +178,14 @@ impl Journal {
             }
             None => history.unknown += 1,
         }
+    }
+
+    /// Writes a line for requests of which one was refused or had no answer. What is known of them
+    /// beside this line, if anything, has lines of its own.
+    pub fn trouble(&self, client: usize, span: Span, requests: &[Vec<String>], replies: &[Reply]) {
+        let replies: Vec<String> = replies.iter().map(text).collect();
+        self.line(&json!({"client": client, "kind": "trouble", "invoked": span.invoked,
+            "returned": span.returned, "requests": requests, "replies": replies}));
     }
 
     /// Notes that a fault was active since `begun`.

@@ -145,11 +145,13 @@ impl Worker {
         };
         let elsewhere = replies.iter().find_map(redirected_to);
         let is_refused = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+        let span = Span { invoked, returned, index };
         if !alive || is_refused {
+            self.shared.journal.trouble(self.number, span, requests, &replies);
             self.connection = None;
             self.move_on(elsewhere);
         }
-        (Span { invoked, returned, index }, replies)
+        (span, replies)
     }
 
     fn move_on(&mut self, to: Option<String>) {
