@@ -14,7 +14,7 @@ use super::shared::{Progress, Retired, Shared, Step};
 use super::view::{TablesView, Version};
 use crate::dropped::Dropped;
 use crate::error::StorageError;
-use crate::space::{Room, Space};
+use crate::space::Space;
 use crate::txn::ReadTxn;
 use arc_swap::ArcSwap;
 use lsm_tree::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
@@ -123,18 +123,9 @@ fn wait_for_flush(shared: &Shared, rest: Duration) -> bool {
     is_durable && shared.check().is_ok() && !shared.progress.lock().stopping
 }
 
-/// Waits for `rest`, and for as long as the room is exhausted.
 fn pause(shared: &Shared, progress: &mut MutexGuard<'_, Progress>, rest: Duration) {
-    let space = shared.options.space.as_ref();
-    let mut end = Instant::now() + rest;
-    while !progress.stopping && shared.check().is_ok() {
-        if shared.changed.wait_until(progress, end).timed_out() {
-            if space.is_none_or(|space| space.room() != Room::Exhausted) {
-                return;
-            }
-            end = Instant::now() + PAUSE;
-        }
-    }
+    let end = Instant::now() + rest;
+    while !progress.stopping && !shared.changed.wait_until(progress, end).timed_out() {}
 }
 
 /// Removes what the tables of a generation hold of flushed keyspaces.

@@ -375,4 +375,17 @@ mod tests {
         assert_eq!("removelive".parse(), Ok(RemoveLive));
         assert!("Storm".parse::<Fault>().unwrap_err().contains("KillOne, KillLeader"));
     }
+    #[test]
+    fn a_node_ends_only_for_what_its_disk_did() {
+        let engine = "replication failed for good; the process ends: no space left on device";
+        let log = "the log failed; the process ends, nothing more is acknowledged";
+        let rot = "the state is damaged; the process ends, replace this node";
+        for fault in all() {
+            assert!(fault.may_end(log) && fault.may_end(rot), "{fault:?}");
+        }
+        for fault in [DiskFull, KillOne, SnapshotDamage, Clock, RotLog] {
+            assert!(!fault.may_end(engine) && !fault.may_end(""), "{fault:?}");
+        }
+        assert!(SyncError.may_end(engine) && PowerAll.may_end(engine));
+    }
 }

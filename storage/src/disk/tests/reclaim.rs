@@ -144,3 +144,22 @@ fn a_removal_that_cannot_be_written_stops_writing_and_not_reading() {
     assert!(disk.flush().unwrap_err().to_string().contains("no room"));
     assert_eq!(digest(&disk), digest(&memory));
 }
+
+#[test]
+fn a_removal_without_room_is_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, memory) = filled(small(dir.path()));
+    let failures = Mutex::new(1);
+    hook(&disk, move |step| {
+        let mut failures = failures.lock();
+        if step != Step::ReclaimStarts || *failures == 0 {
+            return Ok(());
+        }
+        *failures -= 1;
+        Err(StorageError::NoRoom("injected".to_owned()))
+    });
+    entry(&[&disk, &memory], 31, |writer| writer.flush_database(0).unwrap());
+    eventually("the removal", || rubbish(&*disk.read()) == 0);
+    assert_eq!(digest(&disk), digest(&memory));
+    disk.flush().unwrap();
+}
