@@ -75,8 +75,8 @@ pub struct DiskOptions {
     pub writes_tables: bool,
     /// Called before anything becomes durable in the state.
     pub before_durable: BeforeDurable,
-    /// Asked before an overlay is moved into tables, which waits until there is room for it; None:
-    /// it is always begun.
+    /// Asked before an overlay is moved into tables, which waits until there is room for it, and by
+    /// compactions; None: they are always begun.
     pub space: Option<Arc<Space>>,
 }
 

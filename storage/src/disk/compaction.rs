@@ -124,6 +124,7 @@ fn rest(shared: &Shared, pause: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::eventually;
     use super::*;
     use std::io;
     use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -140,22 +141,12 @@ mod tests {
         (Compactor::start(Box::new(compact), None).unwrap(), count)
     }
 
-    fn eventually(is_so: impl Fn() -> bool) {
-        for _ in 0..1000 {
-            if is_so() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it did not happen");
-    }
-
     #[test]
     fn a_compaction_without_room_is_repeated() {
         let full = || StorageError::NoRoom("full".to_owned());
         let (compactor, count) = start(vec![full(), full()]);
         compactor.wake();
-        eventually(|| compactor.is_idle());
+        eventually("the last compaction", || compactor.is_idle());
         assert_eq!(count.load(Acquire), 4, "two failed, two were asked for");
         compactor.check().unwrap();
     }
@@ -163,7 +154,7 @@ mod tests {
     #[test]
     fn any_other_failure_is_the_last() {
         let (compactor, count) = start(vec![io::Error::other("the disk broke").into()]);
-        eventually(|| compactor.check().is_err());
+        eventually("the failure", || compactor.check().is_err());
         assert!(compactor.check().unwrap_err().to_string().contains("the disk broke"));
         compactor.wake();
         assert_eq!((count.load(Acquire), compactor.is_idle()), (1, false));
@@ -173,7 +164,7 @@ mod tests {
     fn a_panic_is_a_failure() {
         let compact = Box::new(|| panic!("on purpose"));
         let compactor = Compactor::start(compact, None).unwrap();
-        eventually(|| compactor.check().is_err());
+        eventually("the failure", || compactor.check().is_err());
     }
 
     #[test]
@@ -195,7 +186,7 @@ mod tests {
         space.measure().unwrap();
         assert_eq!(space.room(), Room::Low);
         let compactor = Compactor::start(Box::new(compact), Some(space)).unwrap();
-        eventually(|| compactor.is_idle());
+        eventually("the last compaction", || compactor.is_idle());
         assert_eq!(count.load(Acquire), 1);
     }
 }

@@ -252,18 +252,15 @@ impl Generation {
 
     /// Waits until level 0 can take another load, or until it is not `wanted` any more.
     pub(super) fn wait_for_level_0(&self, wanted: &dyn Fn() -> bool) -> Result<(), StorageError> {
-        self.check_compactor()?;
-        while self.level_0_runs() >= LEVEL_0_RUNS_MAX && wanted() {
-            self.check_compactor()?;
+        loop {
+            self.compactor.as_ref().map_or(Ok(()), Compactor::check)?;
+            if self.level_0_runs() < LEVEL_0_RUNS_MAX || !wanted() {
+                return Ok(());
+            }
             // One compaction for each load may not have emptied it.
             self.compactor.iter().filter(|idle| idle.is_idle()).for_each(Compactor::wake);
             std::thread::sleep(LEVEL_0_POLL);
         }
-        Ok(())
-    }
-
-    fn check_compactor(&self) -> Result<(), StorageError> {
-        self.compactor.as_ref().map_or(Ok(()), Compactor::check)
     }
 
     /// Drops the tables all of whose rows have `start <= key < end`. Waits for compactions that run.

@@ -116,7 +116,7 @@ pub fn all() -> impl Iterator<Item = Fault> {
 
 /// What a node says at its end that has a good reason, whenever it comes: a log that cannot be written,
 /// and damage, which may be found long after it was done.
-const GOOD_ENDS: [&str; 3] = ["the log failed", "damaged", "unreadable"];
+const GOOD_ENDS: [&str; 4] = ["the log failed", "damaged", "unreadable", "ChecksumMismatch"];
 
 impl Fault {
     /// Whether a node may end by itself because of this, with these last words.
@@ -380,8 +380,10 @@ mod tests {
         let engine = "replication failed for good; the process ends: no space left on device";
         let log = "the log failed; the process ends, nothing more is acknowledged";
         let rot = "the state is damaged; the process ends, replace this node";
+        let replayed = "the node stopped: when Write Apply: Storage(ChecksumMismatch { got: ..";
         for fault in all() {
-            assert!(fault.may_end(log) && fault.may_end(rot), "{fault:?}");
+            let good = [log, rot, replayed];
+            assert!(good.iter().all(|last| fault.may_end(last)), "{fault:?}");
         }
         for fault in [DiskFull, KillOne, SnapshotDamage, Clock, RotLog] {
             assert!(!fault.may_end(engine) && !fault.may_end(""), "{fault:?}");
