@@ -1,8 +1,10 @@
 //! A small ext4 of its own for one node, in a file behind a loop device: its power can be cut (what
 //! was not synced is really gone), and it can be full.
 //!
-//! Needs root and loop devices; [`Disk::create`] says so by returning none.
+//! Needs root and loop devices; [`Disk::create`] says so by returning none. A [`Broom`] unmounts it
+//! when the run is ended from outside.
 
+use crate::broom::Broom;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,18 @@ use std::process::{Command, Stdio};
 /// Size of the file system.
 const IMAGE_BYTES: u64 = 640 << 20;
 
+/// Ends those who have files open below `$0`, and unmounts it.
+const SWEEP: &str = "mountpoint -q \"$0\" || exit; for process in /proc/[0-9]*; do \
+    ls -l $process/fd | grep -qF \" -> $0/\" && kill -9 ${process#/proc/}; done; \
+    umount -l \"$0\"";
+
 /// One node's file system.
 pub struct Disk {
     image: PathBuf,
     mount: PathBuf,
     mounted: bool,
+    // Dropped after everything else: then nothing is left to be done.
+    _broom: Broom,
 }
 
 impl Disk {
@@ -23,7 +32,8 @@ impl Disk {
     pub fn create(image: PathBuf, mount: &Path) -> Option<Self> {
         File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES)).ok()?;
         let made = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
-        let mut disk = Disk { image, mount: mount.to_owned(), mounted: false };
+        let broom = Broom::start(SWEEP, [mount]).ok()?;
+        let mut disk = Disk { image, mount: mount.to_owned(), mounted: false, _broom: broom };
         (made && disk.mount()).then_some(disk)
     }
 

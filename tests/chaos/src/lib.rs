@@ -5,6 +5,7 @@
 //! seed decides which faults are injected in which order; what they hit depends on time. With
 //! `--each N --operations M` it goes on until so much was really disturbed and done.
 
+mod broom;
 pub mod check;
 pub mod deck;
 pub mod disk;

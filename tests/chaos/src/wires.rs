@@ -5,18 +5,17 @@
 //! Needs root, `ip` and `nsenter`; for the loss of packets `nft`, for narrow links `tc`. What is
 //! missing is said by returning none, or by [`Wires::can_drop`]. Nothing that exists is touched: all
 //! names begin with `kv`, the process id and a number, the subnet is a free one of 198.18.0.0/16, and
-//! rules of packets are installed within the namespaces. A shell that waits for the end of this
-//! process, whatever ends it, removes everything.
+//! rules of packets are installed within the namespaces. A [`Broom`] removes everything.
 
+use crate::broom::Broom;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Waits for the end of its input, then ends what runs in the namespaces `$@` and removes them; the
-/// bridge is `$0`. Signals of a terminal that end the run must not end it.
-const BROOM: &str = "trap '' INT TERM HUP; cat > /dev/null; for name in \"$@\"; do \
+/// Ends what runs in the namespaces `$@` and removes them; the bridge is `$0`.
+const SWEEP: &str = "for name in \"$@\"; do \
     for pid in $(ip netns pids $name); do kill -9 $pid; done; \
     ip link del $name; ip netns del $name; done; \
     ip link del $0";
@@ -37,7 +36,7 @@ pub struct Wires {
     prefix: String,
     subnet: String,
     can_drop: bool,
-    broom: Option<Child>,
+    _broom: Broom,
 }
 
 impl Wires {
@@ -48,10 +47,8 @@ impl Wires {
         let prefix = format!("kv{}s{serial}", std::process::id());
         let subnet = free_subnet(serial)?;
         let names = (0..count).map(|at| format!("{prefix}n{at}"));
-        let mut broom = Command::new("sh");
-        broom.args(["-c", BROOM, &prefix]).args(names).stdin(Stdio::piped());
-        let broom = broom.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
-        let mut wires = Wires { prefix, subnet, can_drop: false, broom: Some(broom) };
+        let broom = Broom::start(SWEEP, std::iter::once(prefix.clone()).chain(names)).ok()?;
+        let mut wires = Wires { prefix, subnet, can_drop: false, _broom: broom };
         let bridge = wires.prefix.clone();
         let gateway = wires.gateway();
         let made = ip(&format!("link add {bridge} type bridge"))
@@ -181,16 +178,6 @@ impl Wires {
         let words: Vec<&str> =
             launcher[1..].iter().map(String::as_str).chain(words.iter().copied()).collect();
         run(&launcher[0], &words)
-    }
-}
-
-impl Drop for Wires {
-    fn drop(&mut self) {
-        if let Some(mut broom) = self.broom.take() {
-            drop(broom.stdin.take());
-            // What it could not remove bears the name of this process.
-            let _ = broom.wait();
-        }
     }
 }
 
