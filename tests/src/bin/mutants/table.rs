@@ -154,7 +154,7 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
             SIM,
         ],
         Mutant::SnapshotWithoutMembership => {
-            vec![cluster("snapshots::a_node_that_was_away_comes_back_by_snapshot"), ROUNDS]
+            vec![cluster("snapshots::a_node_that_was_away_comes_back_by_snapshot"), ROUNDS, SIM]
         }
         Mutant::TruncatedLogAccepted => vec![
             storage("log::tests::rot::every_damaged_byte_of_a_closed_log_is_found"),
@@ -183,6 +183,7 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
         Mutant::DeadlinesForgotten => vec![
             cluster("reads::a_key_that_expired_once_is_never_seen_again_on_any_node"),
             cluster("reads::deadlines_outlive_their_leader"),
+            SIM,
         ],
         Mutant::HalfMulti => {
             vec![cluster("requests::multi_blocks_are_atomic_on_every_node"), CHAOS]
