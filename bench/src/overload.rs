@@ -22,8 +22,9 @@ use crate::error::Failure;
 use crate::load::{self, Plan};
 use crate::peers::{Servers, in_thread, plan, start_and_fill};
 use crate::point::{Case, Dataset, Point};
-use crate::process::{Sample, Watch};
+use crate::process::{Disk, Sample, Watch};
 use crate::stats::{Class, Latency, Tally};
+use crate::steady::rest;
 use crate::target::{Leader, Peer, Running};
 use crate::workload::Verb;
 use attack::{Attack, Victim};
@@ -50,8 +51,6 @@ pub(crate) const DURATION_MIN: Duration = Duration::from_secs(3);
 /// Keys of the load where the attack removes all others: few enough that the load has written most of
 /// them again in half a second, and its GETs find what its SETs wrote.
 const OWN_KEYS: u64 = 500;
-/// Pause after an attack, for memory and compactions to come to rest.
-const REST: Duration = Duration::from_secs(1);
 const MB: u64 = 1 << 20;
 
 /// One attack on a peer.
@@ -234,7 +233,8 @@ async fn measure(
     if scenario.with_password {
         attack::set_password(&leader.address, false).map_err(Failure::new)?;
     }
-    tokio::time::sleep(REST).await;
+    // What an attack has left to flushes and compactions is not the next one's.
+    rest(Disk::of(running.directory())).await;
     let beside = beside?;
     let mut wrong: Vec<String> = attacked.err().into_iter().collect();
     if beside.failures > 0 {
