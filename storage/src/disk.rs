@@ -14,6 +14,7 @@
 //! | `generation` | the tables of one state, and fjall's traps |
 //! | `table_writes` | the door to them: one load, one compaction, and what a full disk leaves |
 //! | `compaction`, `writeback` | the threads beside them |
+//! | `remover` | the thread that gives the room of removed tables back bit by bit |
 //! | `retry`, `failure` | what follows a full disk, and any other failure |
 //! | `view` | a consistent read across overlays and tables |
 //! | `write` | a batch before it is committed |
@@ -36,6 +37,7 @@ mod flush;
 mod generation;
 mod overlay;
 mod reclaim;
+mod remover;
 mod retry;
 mod rows;
 mod shared;
@@ -49,10 +51,12 @@ mod writeback;
 
 use self::current::Current;
 use self::generation::Generation;
+use self::remover::Remover;
 use self::shared::{Retired, Shared};
 pub use self::stored::StoredState;
 use self::view::View;
 use crate::error::StorageError;
+use crate::removal::Removed;
 use crate::snapshot::{SnapshotSink, SnapshotSource};
 use crate::space::Space;
 use crate::txn::{Engine, EngineStats, ReadTxn, WriteTxn};
@@ -128,6 +132,7 @@ const BACKGROUND_NICE: i32 = 10;
 pub struct DiskEngine {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    remover: Option<Remover>,
 }
 
 impl DiskEngine {
@@ -140,16 +145,18 @@ impl DiskEngine {
         options.check()?;
         fs::create_dir_all(&options.dir)?;
         let lock = current::lock(&options.dir)?;
+        Removed::of_engine(&options.dir).create()?;
         let (generation, number, durable) = open_generation(&options)?;
         remove_generations(&options.dir, Some(number))?;
         let (retired, to_reap) = mpsc::channel();
         let shared = Shared::new(options, lock, (generation, number), durable, retired);
-        let mut engine = Self { shared: Arc::new(shared), threads: Vec::new() };
+        let mut engine = Self { shared: Arc::new(shared), threads: Vec::new(), remover: None };
         let shared = engine.shared.clone();
         engine.spawn("state-flush", move || flush::run_flusher(&shared))?;
         let shared = engine.shared.clone();
         engine.spawn("state-reclaim", move || reclaim::run_reclaimer(&shared))?;
         engine.spawn("state-reaper", move || flush::run_reaper(&to_reap))?;
+        engine.remover = Some(Remover::start(engine.shared.clone())?);
         Ok(engine)
     }
 
@@ -169,6 +176,7 @@ impl Drop for DiskEngine {
         self.shared.progress.lock().stopping = true;
         self.shared.changed.notify_all();
         self.shared.retire(Retired::Stop);
+        self.remover = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -269,7 +277,7 @@ fn first_generation(options: &DiskOptions) -> Result<(Generation, u64, u64), Sto
 fn remove_generations(dir: &Path, but: Option<u64>) -> Result<(), StorageError> {
     for number in current::generations(dir)? {
         if Some(number) != but {
-            fs::remove_dir_all(current::generation_dir(dir, number))?;
+            generation::remove(&current::generation_dir(dir, number))?;
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! [`txn`] is the door to data and the contract of an [`txn::Engine`]; [`memory`] is the model and
 //! [`disk`] the LSM engine behind it; [`key`], [`value`] and [`meta`] are the layout; [`keyspace`]
 //! is what commands use; [`snapshot`] carries a whole state; [`log`] is the durable Raft log;
-//! [`space`] is room on the disk; [`verify`] checks the state of a stopped node; [`mutants`] is for
+//! [`space`] is room on the disk, and [`removal`] how it is given back; [`verify`] checks the state of a stopped node; [`mutants`] is for
 //! tests alone.
 
 pub mod disk;
@@ -20,6 +20,7 @@ pub mod meta;
 pub mod mutants;
 #[cfg(test)]
 mod random;
+pub mod removal;
 pub mod snapshot;
 pub mod space;
 pub mod txn;

@@ -32,6 +32,7 @@ use storage::disk::{BeforeDurable, DiskEngine, DiskOptions};
 use storage::log::{LogHooks, LogOptions, RaftLog, SyncPolicy};
 use storage::memory::MemoryEngine;
 use storage::mutants::{self, Mutant};
+use storage::removal::Removed;
 use storage::space::Space;
 use storage::txn::Engine;
 use tokio::net::TcpListener;
@@ -40,6 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Exit code after a failure of the disk or of Raft: nothing is acknowledged any more.
 const EXIT_BROKEN: i32 = 70;
+/// The state engine's folder, in the data directory.
+const STATE_DIR: &str = "state";
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(args: &StartArgs) -> ExitCode {
@@ -289,6 +292,7 @@ fn open_log(
             AppendFsync::Everysec => SyncPolicy::EverySecond,
         },
         hooks,
+        removed: Some(Removed::of_engine(&dir.join(STATE_DIR))),
         ..LogOptions::new(dir.join("log"))
     };
     RaftLog::open(options).map_err(io::Error::other)
@@ -309,7 +313,7 @@ fn open_engine(
                 overlay_bytes_max: values.overlay_bytes,
                 cache_bytes: values.cache_bytes,
                 space: Some(space),
-                ..DiskOptions::new(dir.join("state"))
+                ..DiskOptions::new(dir.join(STATE_DIR))
             };
             Ok(Arc::new(DiskEngine::open(options).map_err(io::Error::other)?))
         }

@@ -114,6 +114,8 @@ async fn log_space(node: Node) {
     loop {
         sleep(DUTY_INTERVAL).await;
         let bytes_max = node.shared.settings.load().log_max_bytes;
+        // What is purged is one half.
+        node.shared.log_files.recycle(bytes_max / 2);
         if node.log_stats().bytes <= bytes_max {
             continue;
         }

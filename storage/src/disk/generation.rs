@@ -25,16 +25,18 @@ use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
 use crate::limits::STORAGE_KEY_BYTES_MAX;
 use crate::merge::{Change, Changes};
+use crate::removal::Removed;
 use bytes::Bytes;
 use fjall::config::PinningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use lsm_tree::AbstractTree;
 use lsm_tree::compaction::filter::Factory;
 use lsm_tree::table::filter::standard_bloom::Builder as FilterBuilder;
+use parking_lot::Mutex;
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// First storage key that is not a shard's: shard ids stay below 0xFFFF.
@@ -69,9 +71,24 @@ impl Drop for Folder {
     fn drop(&mut self) {
         if self.delete.load(Acquire) {
             // What is left here is removed when the engine is opened again.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = remove(&self.path);
         }
     }
+}
+
+/// Removes a generation that nobody uses; what is in its tables later.
+pub(super) fn remove(dir: &Path) -> std::io::Result<()> {
+    let removed = removed_beside(dir);
+    for keyspace in fs::read_dir(dir.join(KEYSPACES_DIR)).into_iter().flatten() {
+        for table in fs::read_dir(keyspace?.path().join(TABLES_DIR)).into_iter().flatten() {
+            removed.take(&table?.path())?;
+        }
+    }
+    fs::remove_dir_all(dir)
+}
+
+fn removed_beside(generation: &Path) -> Removed {
+    Removed::of_engine(generation.parent().unwrap_or(generation))
 }
 
 /// The tables. Dropping the last handle closes them, which waits for a running compaction.
@@ -84,6 +101,8 @@ pub(super) struct Generation {
     rows: Keyspace,
     database: Database,
     replaced: AtomicBool,
+    /// The instants of all [`Tables`], while they are held.
+    instants: Mutex<Vec<Weak<u64>>>,
     /// What compactions leave out.
     pub(super) filter: RowFilter,
     folder: Folder,
@@ -136,7 +155,8 @@ impl Generation {
         options: &DiskOptions,
     ) -> Result<Self, StorageError> {
         let dir = rows.path().to_owned();
-        let writes = Arc::new(TableWrites::new(rows.tree.clone(), dir.clone()));
+        let removed = removed_beside(&folder.path);
+        let writes = Arc::new(TableWrites::new(rows.tree.clone(), dir.clone(), removed));
         let (mut compactor, mut writeback) = (None, None);
         if options.writes_tables {
             let tree = rows.tree.clone();
@@ -145,8 +165,18 @@ impl Generation {
             let compact = compact_once(&database, &rows, writes.clone());
             compactor = Some(Compactor::start(compact, options.space.clone())?);
         }
-        let replaced = AtomicBool::new(false);
-        Ok(Self { compactor, writeback, writes, rows, database, replaced, filter, folder })
+        let (replaced, instants) = (AtomicBool::new(false), Mutex::default());
+        Ok(Self {
+            compactor,
+            writeback,
+            writes,
+            rows,
+            database,
+            replaced,
+            instants,
+            filter,
+            folder,
+        })
     }
 
     /// Leaves the folder in place when this is dropped.
@@ -165,9 +195,31 @@ impl Generation {
         self.replaced.load(Acquire)
     }
 
-    /// A consistent view of everything loaded so far.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        self.database.snapshot()
+    /// A consistent view of everything loaded so far, with what tells that it is still used.
+    fn snapshot(&self) -> (Snapshot, Arc<u64>) {
+        // None may be taken unseen while lists are forgotten.
+        let mut instants = self.instants.lock();
+        let view = self.database.snapshot();
+        let instant = Arc::new(view.seqno());
+        instants.push(Arc::downgrade(&instant));
+        (view, instant)
+    }
+
+    /// Lets the lists of tables go that nobody reads, and with them the tables that they alone name.
+    /// fjall does so only at the end of compactions, and with what it knew when rows came last.
+    pub(super) fn forget_unread(&self) {
+        let mut instants = self.instants.lock();
+        instants.retain(|instant| instant.strong_count() > 0);
+        let oldest = instants.iter().filter_map(Weak::upgrade).map(|instant| *instant).min();
+        if let Some(oldest) = oldest {
+            // What remains after an error goes another time.
+            let _ = self.rows.tree.get_version_history_lock().maintenance(self.rows.path(), oldest);
+        }
+    }
+
+    /// Number of the list of tables that counts now.
+    fn list(&self) -> u64 {
+        self.rows.tree.current_version().id()
     }
 
     /// Space of the tables, in bytes.
@@ -180,9 +232,11 @@ impl Generation {
     /// fjall's own lookup asks for the list of tables each time, under a lock that is held while a
     /// new list is fsynced. Here the list is asked for once. Only tables are looked at: that is all
     /// there is, because rows enter by ingestion only.
-    fn lookup(&self, instant: u64) -> Arc<Lookup> {
+    /// Returned with the number of that list.
+    fn lookup(&self, instant: u64) -> (u64, Arc<Lookup>) {
         let tables = self.rows.tree.current_version();
-        Arc::new(move |key| {
+        let list = tables.id();
+        let lookup = move |key: &[u8]| {
             let hash = FilterBuilder::get_hash(key);
             let runs = tables.iter_levels().flat_map(|level| level.iter());
             for table in runs.filter_map(|run| run.get_for_key(key)) {
@@ -192,7 +246,8 @@ impl Generation {
                 }
             }
             Ok(None)
-        })
+        };
+        (list, Arc::new(lookup))
     }
 
     /// The rows with `start <= key < end` in a view of this generation.
@@ -339,15 +394,24 @@ pub(super) struct Tables {
     // Before the generation, whose folder goes with its last handle.
     lookup: Arc<Lookup>,
     view: Snapshot,
+    /// Keeps the lists of tables that the view needs.
+    _instant: Arc<u64>,
+    /// Number of the list of tables that lookups use.
+    list: u64,
     pub(super) generation: Arc<Generation>,
 }
 
 impl Tables {
     /// The tables as they are now.
     pub(super) fn now(generation: Arc<Generation>) -> Self {
-        let view = generation.snapshot();
-        let lookup = generation.lookup(view.seqno());
-        Self { lookup, view, generation }
+        let (view, instant) = generation.snapshot();
+        let (list, lookup) = generation.lookup(*instant);
+        Self { lookup, view, _instant: instant, list, generation }
+    }
+
+    /// Whether tables were replaced since.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.list != self.generation.list()
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {

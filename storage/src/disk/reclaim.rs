@@ -166,7 +166,7 @@ fn is_any_left(tables: &TablesView, dropped: &Dropped) -> Result<bool, StorageEr
 }
 
 /// Lets readers from now on use the tables as they are now, so that replaced ones can go.
-fn show_tables(shared: &Shared, generation: &Arc<Generation>) {
+pub(super) fn show_tables(shared: &Shared, generation: &Arc<Generation>) {
     loop {
         let before = shared.version.load_full();
         if !Arc::ptr_eq(&before.tables.generation, generation) {

@@ -15,6 +15,7 @@
 
 use super::failure::Failure;
 use crate::error::StorageError;
+use crate::removal::Removed;
 use lsm_tree::{AbstractTree, AnyTree, Table, TableId};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashSet;
@@ -32,6 +33,7 @@ pub(super) struct TableWrites {
     tree: AnyTree,
     /// The folder of the keyspace.
     dir: PathBuf,
+    removed: Removed,
     loading: Mutex<()>,
     compacting: Mutex<()>,
     /// Shared by those who write tables; whoever looks for leftovers has it alone.
@@ -44,12 +46,13 @@ pub(super) struct TableWrites {
 }
 
 impl TableWrites {
-    /// The writes to the tables of `tree`, in the folder `dir` of its keyspace.
-    pub(super) fn new(tree: AnyTree, dir: PathBuf) -> Self {
+    /// The writes to the tables of `tree`, in the folder `dir` of its keyspace. What compactions
+    /// replace comes to `removed`, too.
+    pub(super) fn new(tree: AnyTree, dir: PathBuf, removed: Removed) -> Self {
         let (loading, compacting) = (Mutex::default(), Mutex::default());
         let (writing, compacted) = (RwLock::default(), Mutex::default());
         let failure = Failure::default();
-        Self { tree, dir, loading, compacting, writing, compacted, failure }
+        Self { tree, dir, removed, loading, compacting, writing, compacted, failure }
     }
 
     /// Runs a load, one at a time.
@@ -71,11 +74,17 @@ impl TableWrites {
     ) -> Result<T, StorageError> {
         let _only = self.compacting.lock();
         self.write(|first| {
+            // fjall removes no table that is held.
+            let before = self.tree.current_version();
             let done = compact();
             // Only a load can have come between, and that takes nothing out.
-            let tables = self.tree.current_version();
-            let made = tables.iter_tables().map(Table::id).filter(|table| *table >= first);
-            self.compacted.lock().extend(made);
+            let after = self.tree.current_version();
+            let known: HashSet<TableId> = after.iter_tables().map(Table::id).collect();
+            self.compacted.lock().extend(known.iter().filter(|table| **table >= first));
+            for table in before.iter_tables().map(Table::id).filter(|table| !known.contains(table))
+            {
+                self.removed.link(&self.dir.join(TABLES_DIR).join(table.to_string()));
+            }
             done
         })
     }

@@ -122,7 +122,7 @@ fn generation_dirs(dir: &Path) -> usize {
 }
 
 /// Waits up to a few seconds for what a background thread does.
-pub(super) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(in crate::disk) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..500 {
         if is_so() {
             return;

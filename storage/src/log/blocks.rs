@@ -96,7 +96,7 @@ mod tests {
     /// Writes of these lengths, one behind the other, leave the same bytes as one write, and zeros.
     fn check(lengths: &[usize], capacity: usize) {
         let dir = tempfile::tempdir().unwrap();
-        let disk = FsDisk::create(dir.path().to_owned()).unwrap();
+        let disk = FsDisk::create(dir.path().to_owned(), None).unwrap();
         let file = disk.create("f").unwrap();
         file.write_all_at(&vec![7; capacity], 0).unwrap();
         let file = disk.open("f").unwrap();

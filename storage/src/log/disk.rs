@@ -11,6 +11,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::removal::Removed;
+
 /// Name of the lock file inside a log directory. Its content has no meaning.
 const LOCK_NAME: &str = "LOCK";
 
@@ -31,7 +33,7 @@ pub trait Disk: Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Renames, replacing the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a file. What was in it may be gone before its name is durably.
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
@@ -69,25 +71,26 @@ pub(super) fn read_upto(file: &dyn DiskFile, offset: u64, len: usize) -> io::Res
 /// The real directory.
 pub(super) struct FsDisk {
     dir: PathBuf,
+    removed: Option<Removed>,
     /// A reader locks in shared mode and creates nothing.
     read_only: bool,
 }
 
 impl FsDisk {
-    /// Opens `dir`, creating it where it is missing.
-    pub(super) fn create(dir: PathBuf) -> io::Result<FsDisk> {
+    /// Opens `dir`, creating it where it is missing. Removed files go to `removed`.
+    pub(super) fn create(dir: PathBuf, removed: Option<Removed>) -> io::Result<FsDisk> {
         if !dir.is_dir() {
             fs::create_dir_all(&dir)?;
             if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 File::open(parent)?.sync_all()?;
             }
         }
-        Ok(FsDisk { dir, read_only: false })
+        Ok(FsDisk { dir, removed, read_only: false })
     }
 
     /// Opens `dir`, which must exist, without ever writing to it.
     pub(super) fn read_only(dir: PathBuf) -> FsDisk {
-        FsDisk { dir, read_only: true }
+        FsDisk { dir, removed: None, read_only: true }
     }
 
     fn options(&self) -> OpenOptions {
@@ -151,7 +154,11 @@ impl Disk for FsDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.dir.join(name))
+        let path = self.dir.join(name);
+        match &self.removed {
+            Some(removed) => removed.take(&path),
+            None => fs::remove_file(path),
+        }
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -217,7 +224,7 @@ mod tests {
     #[test]
     fn files_take_whole_blocks_and_other_lengths() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = FsDisk::create(dir.path().to_owned()).unwrap();
+        let disk = FsDisk::create(dir.path().to_owned(), None).unwrap();
         let file = disk.create("f").unwrap();
         let bytes: Vec<u8> = (0..3 * BLOCK_BYTES).map(|at| at as u8).collect();
         let from = bytes.as_ptr().align_offset(BLOCK_BYTES);

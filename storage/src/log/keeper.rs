@@ -2,10 +2,10 @@
 //! that the writer never waits for a file to be filled with zeros.
 //!
 //! A segment must be written through once before use: an fdatasync that overwrites written blocks
-//! commits no file system journal. Retired segments are kept as spares, a few of them, and are
-//! not cleared: their records do not pass the checksum under another segment number. Retirement
-//! goes oldest first and each step is synced, so that after a crash the segments that remain are
-//! still numbered without a gap.
+//! commits no file system journal. Retired segments are kept as spares, up to a number that the
+//! owner sets, and are not cleared: their records do not pass the checksum under another segment
+//! number. Retirement goes oldest first and each step is synced, so that after a crash the segments
+//! that remain are still numbered without a gap.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,8 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use super::disk::{BLOCK_BYTES, Disk, DiskFile};
 use super::names;
 
-/// Retired segments kept for reuse.
-const SPARES_MAX: usize = 2;
+/// Retired segments kept for reuse, unless the owner says otherwise, and at least.
+const SPARES_MIN: usize = 2;
 /// Pause between two attempts to prepare a segment on a full disk.
 const FULL_POLL: Duration = Duration::from_millis(200);
 /// Bytes written per call while filling a new segment with zeros.
@@ -36,7 +36,6 @@ pub(super) struct Keeper {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     wanted: Option<u32>,
     prepared: Option<(u32, io::Result<Arc<dyn DiskFile>>)>,
@@ -45,6 +44,7 @@ struct State {
     /// Why putting away failed. Nothing is put away after that.
     retire_error: Option<io::Error>,
     spares: Vec<u64>,
+    spares_max: usize,
     /// Number for the next spare's name.
     next_number: u64,
     /// The log is being closed: a full disk is not waited for any more.
@@ -61,7 +61,17 @@ impl Keeper {
         has_thread: bool,
     ) -> Keeper {
         let next_number = spares.iter().max().map_or(0, |max| max.wrapping_add(1));
-        let state = State { spares, next_number, ..State::default() };
+        let state = State {
+            wanted: None,
+            prepared: None,
+            retired: VecDeque::new(),
+            retire_error: None,
+            spares,
+            spares_max: SPARES_MIN,
+            next_number,
+            closing: false,
+            stop: false,
+        };
         Keeper {
             disk,
             segment_bytes,
@@ -116,6 +126,16 @@ impl Keeper {
         }
     }
 
+    /// Keeps spares of up to so many bytes, but at least a few.
+    pub(super) fn recycle(&self, bytes_max: u64) {
+        let count = usize::try_from(bytes_max / self.segment_bytes).unwrap_or(usize::MAX);
+        let mut state = self.state.lock();
+        state.spares_max = count.max(SPARES_MIN);
+        if state.has_surplus() {
+            self.changed.notify_all();
+        }
+    }
+
     /// Hands over a segment that no record needs any more. `reusable`: it has the usual length.
     pub(super) fn retire(&self, seq: u32, reusable: bool) {
         self.state.lock().retired.push_back((seq, reusable));
@@ -142,7 +162,7 @@ impl Keeper {
             if state.stop {
                 return;
             }
-            if state.wanted.is_none() && state.retired.is_empty() {
+            if state.wanted.is_none() && state.retired.is_empty() && !state.has_surplus() {
                 self.changed.wait(&mut state);
             }
         }
@@ -166,9 +186,9 @@ impl Keeper {
         } else if let Some((seq, reusable)) = state.retired.pop_front() {
             let number = state.next_number;
             state.next_number = number.wrapping_add(1);
-            let keep = reusable && state.spares.len() < SPARES_MAX;
+            let keep = reusable && state.spares.len() < state.spares_max;
             drop(state);
-            let result = self.put_away(seq, keep.then_some(number));
+            let result = put_away(&*self.disk, seq, number, keep);
             state = self.state.lock();
             match result {
                 Ok(()) if keep => state.spares.push(number),
@@ -178,6 +198,12 @@ impl Keeper {
                     state.retire_error = Some(error);
                 }
             }
+        } else if state.has_surplus()
+            && let Some(number) = state.spares.pop()
+        {
+            drop(state);
+            // What cannot be removed is a spare again after a restart.
+            let _ = self.disk.remove(&names::spare(number));
         } else {
             return false;
         }
@@ -193,14 +219,21 @@ impl Keeper {
         }
         create_filled(&*self.disk, &names::unfinished(number), &name, self.segment_bytes, &[])
     }
+}
 
-    fn put_away(&self, seq: u32, spare: Option<u64>) -> io::Result<()> {
-        match spare {
-            Some(number) => self.disk.rename(&names::segment(seq), &names::spare(number))?,
-            None => self.disk.remove(&names::segment(seq))?,
-        }
-        self.disk.sync_dir()
+impl State {
+    fn has_surplus(&self) -> bool {
+        self.spares.len() > self.spares_max
     }
+}
+
+/// Makes the spare `number` of a segment, or removes it. No crash brings its name back when what was in
+/// it may be gone.
+pub(super) fn put_away(disk: &dyn Disk, seq: u32, number: u64, keep: bool) -> io::Result<()> {
+    let name = if keep { names::spare(number) } else { names::unfinished(number) };
+    disk.rename(&names::segment(seq), &name)?;
+    disk.sync_dir()?;
+    if keep { Ok(()) } else { disk.remove(&name) }
 }
 
 /// Whether an error says that there is no room.

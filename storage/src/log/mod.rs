@@ -139,7 +139,8 @@ impl RaftLog {
     /// # Errors
     /// `LogError::Corrupt` if what had been synced is damaged or missing; see `LogError`.
     pub fn open(options: LogOptions) -> Result<RaftLog, LogError> {
-        let disk = FsDisk::create(options.dir.clone()).map_err(LogError::io("open directory"))?;
+        let disk = FsDisk::create(options.dir.clone(), options.removed.clone());
+        let disk = disk.map_err(LogError::io("open directory"))?;
         RaftLog::open_on(Arc::new(disk), options)
     }
 
@@ -234,6 +235,12 @@ impl RaftLog {
     /// should end.
     pub fn failure(&self) -> Option<io::Error> {
         self.inner.shared.failure()
+    }
+
+    /// Keeps purged segments of up to so many bytes for reuse, from now on. A segment that has to be
+    /// made is filled with zeros first; what is not kept is removed.
+    pub fn recycle(&self, bytes_max: u64) {
+        self.inner.keeper.recycle(bytes_max);
     }
 
     /// What the log measured.

@@ -144,13 +144,11 @@ fn tidy(
     for (seq, begun) in scan.unstarted.iter().rev() {
         let name = names::segment(*seq);
         let number = spares.iter().max().map_or(0, |max| max.wrapping_add(1));
-        if *begun || disk.open(&name)?.len()? != segment_bytes {
-            disk.remove(&name)?;
-        } else {
-            disk.rename(&name, &names::spare(number))?;
+        let keep = !*begun && disk.open(&name)?.len()? == segment_bytes;
+        keeper::put_away(disk, *seq, number, keep)?;
+        if keep {
             spares.push(number);
         }
-        disk.sync_dir()?;
     }
     disk.sync_dir()?;
     Ok(spares)

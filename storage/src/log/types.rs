@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::removal::Removed;
+
 /// Largest payload of an entry, in bytes.
 pub const ENTRY_BYTES_MAX: usize = 1 << 30;
 /// Bounds of `LogOptions::segment_bytes`.
@@ -123,6 +125,8 @@ pub struct LogOptions {
     /// Payload bytes of written entries that all shards together keep in memory. Entries not yet
     /// written are kept beyond that.
     pub cache_bytes_max: usize,
+    /// Who removes large files in the log's stead; None: they are removed at once.
+    pub removed: Option<Removed>,
     /// When records are made durable.
     pub sync: SyncPolicy,
     /// An `fdatasync` longer than this is counted and reported as slow.
@@ -140,6 +144,7 @@ impl LogOptions {
             dir: dir.into(),
             segment_bytes: 64 << 20,
             cache_bytes_max: 64 << 20,
+            removed: None,
             sync: SyncPolicy::Always,
             slow_sync: Duration::from_millis(100),
             hooks: LogHooks::default(),

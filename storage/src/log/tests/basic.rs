@@ -48,6 +48,44 @@ fn everything_is_there_after_reopening_a_real_directory() {
     assert!(verify(dir.path()).is_err(), "a directory without a log");
 }
 
+/// Names of all files of a disk that contain `part`.
+fn count(disk: &MemoryDisk, part: &str) -> usize {
+    disk.content().names.keys().filter(|name| name.contains(part)).count()
+}
+
+#[test]
+fn purged_segments_are_kept_for_reuse_as_far_as_was_said() {
+    let disk = MemoryDisk::default();
+    let log = open(&disk).unwrap();
+    let shard = log.shard(0);
+    let keeps = |spares: usize| {
+        let begun = Instant::now();
+        while count(&disk, ".free") != spares || count(&disk, ".tmp") != 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", disk.content().names.keys());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut next = 0;
+    let mut fill_and_purge = || {
+        append(&shard, entries(1, next..=next + 999)).unwrap();
+        next += 1000;
+        assert!(count(&disk, ".seg") > 10, "{:?}", disk.content().names.keys());
+        shard.purge(at(1, next - 1));
+        append(&shard, vec![entry(1, next, b"last")]).unwrap();
+        next += 1;
+    };
+    fill_and_purge();
+    keeps(2);
+    log.recycle(5 * SEGMENT_BYTES + 1);
+    fill_and_purge();
+    keeps(5);
+    log.recycle(3 * SEGMENT_BYTES);
+    keeps(3);
+    drop((log, shard));
+    let log = open(&disk).unwrap();
+    assert_eq!(log.shard(0).state().1, Some(at(1, next - 1)));
+}
+
 #[test]
 fn purge_past_the_end_is_the_last_position() {
     let disk = MemoryDisk::default();

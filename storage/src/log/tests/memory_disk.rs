@@ -272,6 +272,12 @@ impl Replay {
 
     pub(super) fn apply(&mut self, event: &Event) {
         self.start += 1;
+        if let Event::Remove { name } = event {
+            // What was in it may go before its name does.
+            let removed = self.written.names[name];
+            self.durable.files[removed].clear();
+            self.unsynced.retain(|(file, ..)| *file != removed);
+        }
         self.written.apply(event);
         match event {
             Event::Create { file, .. } => {
