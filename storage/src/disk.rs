@@ -147,6 +147,8 @@ impl DiskEngine {
         let lock = current::lock(&options.dir)?;
         Removed::of_engine(&options.dir).create()?;
         let (generation, number, durable) = open_generation(&options)?;
+        // No crash may make CURRENT name one that is removed here.
+        sync::sync_dir(&options.dir)?;
         remove_generations(&options.dir, Some(number))?;
         let (retired, to_reap) = mpsc::channel();
         let shared = Shared::new(options, lock, (generation, number), durable, retired);

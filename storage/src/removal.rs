@@ -8,7 +8,8 @@
 //!
 //! Invariant: a file is shortened only when the name here is its last. Tables have another until
 //! fjall removes it, which it does when no list that may count names the table, and nobody reads it
-//! any more. Segments of the log come with a name that a restart takes for nothing.
+//! any more. Files of the log come with names that a restart takes for nothing, or for spares
+//! whose length is wrong.
 
 use std::fs::{self, File};
 use std::io;
@@ -35,13 +36,18 @@ impl Removed {
         fs::create_dir_all(&self.0)
     }
 
-    /// Gives a file a name here, too. Without one (not every file system can) it is removed at once
-    /// when its own name is.
+    /// Gives a file a name here, too. Without one (not every file system can, and count names) it is
+    /// removed at once when its own name is.
     pub(crate) fn link(&self, file: &Path) {
-        let _ = self.name_of(file).and_then(|name| fs::hard_link(file, name));
+        let Ok(name) = self.name_of(file) else { return };
+        let linked = fs::hard_link(file, &name).and_then(|()| fs::metadata(&name));
+        if linked.is_ok_and(|of| of.nlink() < 2) {
+            let _ = fs::remove_file(&name);
+        }
     }
 
-    /// Removes the name of a file that nobody uses; what is in it later, if that is possible.
+    /// Removes the name of a file that nobody uses; what is in it later, if that is possible. A file
+    /// that has a name here keeps both: the folder that it is in is removed next.
     ///
     /// # Errors
     ///
@@ -51,15 +57,32 @@ impl Removed {
         moved.or_else(|_| fs::remove_file(file))
     }
 
-    /// A name that no other file can have.
+    /// Removes all that waits at once, for its room is needed.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read, or a file not be removed.
+    pub fn empty(&self) -> io::Result<()> {
+        self.waiting()?.iter().try_for_each(|file| fs::remove_file(&file.path))
+    }
+
+    /// A name that no other file of this folder's owner has.
     fn name_of(&self, file: &Path) -> io::Result<PathBuf> {
         Ok(self.0.join(fs::metadata(file)?.ino().to_string()))
     }
 
-    /// The files whose last names are here.
+    /// The files whose last names are here; none where there is no folder.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read.
     pub(crate) fn waiting(&self) -> io::Result<Vec<Waiting>> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
         let mut waiting = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        for entry in entries {
             let entry = entry?;
             let of = entry.metadata()?;
             if of.nlink() == 1 {
@@ -78,27 +101,31 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Cuts the file off piece by piece, then removes it. After each piece `goes_on` is asked; what is
-    /// left when it says no is for later.
-    pub(crate) fn remove(&self, goes_on: &mut dyn FnMut() -> bool) -> io::Result<()> {
-        let file = File::options().write(true).open(&self.path)?;
-        let mut bytes = self.bytes;
-        while bytes > STEP_BYTES {
-            bytes = (bytes - 1) / STEP_BYTES * STEP_BYTES;
-            file.set_len(bytes)?;
-            file.sync_data()?;
-            if !goes_on() {
-                return Ok(());
+    /// Cuts a piece off, or removes what is left; returns whether that was the end.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed at all.
+    pub(crate) fn cut(&mut self) -> io::Result<bool> {
+        if self.bytes > STEP_BYTES {
+            let left = (self.bytes - 1) / STEP_BYTES * STEP_BYTES;
+            let cut = File::options().write(true).open(&self.path).and_then(|file| {
+                file.set_len(left)?;
+                file.sync_data()
+            });
+            if cut.is_ok() {
+                self.bytes = left;
+                return Ok(false);
             }
         }
-        fs::remove_file(&self.path)
+        fs::remove_file(&self.path)?;
+        Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     fn table(dir: &Path, name: &str) -> PathBuf {
         let path = dir.join(name);
@@ -116,32 +143,28 @@ mod tests {
         removed.link(&table);
         assert!(removed.waiting().unwrap().is_empty());
         fs::remove_file(&table).unwrap();
-        let [waiting] = &removed.waiting().unwrap()[..] else { panic!("one file waits") };
-        let steps = Cell::new(0);
-        waiting
-            .remove(&mut || {
-                steps.set(steps.get() + 1);
-                let left = fs::metadata(&waiting.path).unwrap().len();
-                assert_eq!(left, (4 - steps.get()) * STEP_BYTES);
-                true
-            })
-            .unwrap();
-        assert_eq!(steps.get(), 3);
+        let [waiting] = &mut removed.waiting().unwrap()[..] else { panic!("one file waits") };
+        for left in [3, 2, 1] {
+            assert!(!waiting.cut().unwrap());
+            let length = fs::metadata(&waiting.path).unwrap().len();
+            assert_eq!((length, waiting.bytes), (left * STEP_BYTES, length));
+        }
+        assert!(waiting.cut().unwrap());
         assert_eq!(fs::read_dir(&removed.0).unwrap().count(), 0);
     }
 
     #[test]
-    fn what_is_left_by_a_stop_is_for_later() {
+    fn what_waits_can_be_removed_at_once_and_nothing_else_is() {
         let dir = tempfile::tempdir().unwrap();
         let removed = Removed::of_engine(dir.path());
+        removed.empty().unwrap();
         removed.create().unwrap();
-        removed.link(&table(dir.path(), "7"));
-        fs::remove_file(dir.path().join("7")).unwrap();
-        removed.waiting().unwrap()[0].remove(&mut || false).unwrap();
-        let waiting = removed.waiting().unwrap();
-        assert_eq!(waiting[0].bytes, 3 * STEP_BYTES);
-        waiting[0].remove(&mut || true).unwrap();
-        assert!(removed.waiting().unwrap().is_empty());
+        let [used, unused] = ["7", "8"].map(|name| table(dir.path(), name));
+        removed.link(&used);
+        removed.take(&unused).unwrap();
+        removed.empty().unwrap();
+        assert!(used.exists());
+        assert_eq!(fs::read_dir(&removed.0).unwrap().count(), 1);
     }
 
     #[test]
@@ -152,7 +175,7 @@ mod tests {
             let table = table(dir.path(), "7");
             removed.take(&table).unwrap();
             assert!(!table.exists());
-            assert_eq!(removed.waiting().unwrap_or_default().len(), waiting);
+            assert_eq!(removed.waiting().unwrap().len(), waiting);
             removed.create().unwrap();
         }
     }

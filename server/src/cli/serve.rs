@@ -117,7 +117,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     std::fs::create_dir_all(dir)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", dir.display())))?;
     let space = Arc::new(Space::new(dir, values.disk_free_min_bytes));
-    disk_room::wait_to_start(&space).await;
+    disk_room::wait_to_start(&space, &removed_of(dir)).await;
     let rejoin = start_over::resume(dir)?;
     let started = Arc::new(OnceLock::new());
     let log = open_log(&values, dir, started.clone())?;
@@ -292,10 +292,15 @@ fn open_log(
             AppendFsync::Everysec => SyncPolicy::EverySecond,
         },
         hooks,
-        removed: Some(Removed::of_engine(&dir.join(STATE_DIR))),
+        removed: (values.storage_engine == StorageEngine::Fjall).then(|| removed_of(dir)),
         ..LogOptions::new(dir.join("log"))
     };
     RaftLog::open(options).map_err(io::Error::other)
+}
+
+/// Where large files wait for their removal, which the state engine does.
+fn removed_of(dir: &Path) -> Removed {
+    Removed::of_engine(&dir.join(STATE_DIR))
 }
 
 fn open_engine(

@@ -15,15 +15,21 @@ use crate::tasks::{Threads, Workers, work};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use std::sync::Arc;
+use storage::removal::Removed;
 use storage::space::{Room, Space};
 use tokio::time::{Instant, sleep};
 
 /// Waits until there is room to open the data: a start that runs out of it halfway would fail, and
-/// whoever supervises the process would start it again and again.
-pub(crate) async fn wait_to_start(space: &Arc<Space>) {
+/// whoever supervises the process would start it again and again. What is left in `removed` goes
+/// first: it would be removed by the node that waits.
+pub(crate) async fn wait_to_start(space: &Arc<Space>, removed: &Removed) {
     let mut told = false;
     while measure(&Threads, space).await.is_some_and(|(_, room)| room == Room::Exhausted) {
         if !told {
+            let removed = removed.clone();
+            if let Err(error) = work(&Threads, move || removed.empty()).await {
+                tracing::warn!(%error, "removed files keep their room");
+            }
             let free_bytes = space.free_bytes();
             tracing::warn!(free_bytes, "the disk is nearly full: waiting for room to start");
             told = true;

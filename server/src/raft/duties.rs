@@ -19,6 +19,7 @@ use storage::StorageError;
 use storage::keyspace::Reader;
 use storage::log::LogPosition;
 use storage::mutants::{self, Mutant};
+use storage::space::Room;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -115,7 +116,8 @@ async fn log_space(node: Node) {
         sleep(DUTY_INTERVAL).await;
         let bytes_max = node.shared.settings.load().log_max_bytes;
         // What is purged is one half.
-        node.shared.log_files.recycle(bytes_max / 2);
+        let has_room = node.shared.space.room() == Room::Enough;
+        node.shared.log_files.recycle(if has_room { bytes_max / 2 } else { 0 });
         if node.log_stats().bytes <= bytes_max {
             continue;
         }

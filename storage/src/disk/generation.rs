@@ -91,6 +91,14 @@ fn removed_beside(generation: &Path) -> Removed {
     Removed::of_engine(generation.parent().unwrap_or(generation))
 }
 
+/// Which instants are read.
+#[derive(Default)]
+struct Instants {
+    held: Vec<Weak<u64>>,
+    /// What nobody reads any more was let go up to here.
+    forgotten: u64,
+}
+
 /// The tables. Dropping the last handle closes them, which waits for a running compaction.
 pub(super) struct Generation {
     // Order matters: the threads that know the tables end first, and the folder goes after the
@@ -102,7 +110,7 @@ pub(super) struct Generation {
     database: Database,
     replaced: AtomicBool,
     /// The instants of all [`Tables`], while they are held.
-    instants: Mutex<Vec<Weak<u64>>>,
+    instants: Mutex<Instants>,
     /// What compactions leave out.
     pub(super) filter: RowFilter,
     folder: Folder,
@@ -201,7 +209,7 @@ impl Generation {
         let mut instants = self.instants.lock();
         let view = self.database.snapshot();
         let instant = Arc::new(view.seqno());
-        instants.push(Arc::downgrade(&instant));
+        instants.held.push(Arc::downgrade(&instant));
         (view, instant)
     }
 
@@ -209,11 +217,14 @@ impl Generation {
     /// fjall does so only at the end of compactions, and with what it knew when rows came last.
     pub(super) fn forget_unread(&self) {
         let mut instants = self.instants.lock();
-        instants.retain(|instant| instant.strong_count() > 0);
-        let oldest = instants.iter().filter_map(Weak::upgrade).map(|instant| *instant).min();
-        if let Some(oldest) = oldest {
+        instants.held.retain(|instant| instant.strong_count() > 0);
+        let oldest = instants.held.iter().filter_map(Weak::upgrade).map(|instant| *instant).min();
+        if let Some(oldest) = oldest.filter(|oldest| *oldest > instants.forgotten) {
+            let mut lists = self.rows.tree.get_version_history_lock();
             // What remains after an error goes another time.
-            let _ = self.rows.tree.get_version_history_lock().maintenance(self.rows.path(), oldest);
+            if lists.maintenance(self.rows.path(), oldest).is_ok() {
+                instants.forgotten = oldest;
+            }
         }
     }
 
@@ -232,11 +243,9 @@ impl Generation {
     /// fjall's own lookup asks for the list of tables each time, under a lock that is held while a
     /// new list is fsynced. Here the list is asked for once. Only tables are looked at: that is all
     /// there is, because rows enter by ingestion only.
-    /// Returned with the number of that list.
-    fn lookup(&self, instant: u64) -> (u64, Arc<Lookup>) {
+    fn lookup(&self, instant: u64) -> Arc<Lookup> {
         let tables = self.rows.tree.current_version();
-        let list = tables.id();
-        let lookup = move |key: &[u8]| {
+        Arc::new(move |key| {
             let hash = FilterBuilder::get_hash(key);
             let runs = tables.iter_levels().flat_map(|level| level.iter());
             for table in runs.filter_map(|run| run.get_for_key(key)) {
@@ -246,8 +255,7 @@ impl Generation {
                 }
             }
             Ok(None)
-        };
-        (list, Arc::new(lookup))
+        })
     }
 
     /// The rows with `start <= key < end` in a view of this generation.
@@ -396,7 +404,7 @@ pub(super) struct Tables {
     view: Snapshot,
     /// Keeps the lists of tables that the view needs.
     _instant: Arc<u64>,
-    /// Number of the list of tables that lookups use.
+    /// Number of the list of tables that counted before this was taken.
     list: u64,
     pub(super) generation: Arc<Generation>,
 }
@@ -404,8 +412,10 @@ pub(super) struct Tables {
 impl Tables {
     /// The tables as they are now.
     pub(super) fn now(generation: Arc<Generation>) -> Self {
+        // If it still counts later, the view needs no older one.
+        let list = generation.list();
         let (view, instant) = generation.snapshot();
-        let (list, lookup) = generation.lookup(*instant);
+        let lookup = generation.lookup(*instant);
         Self { lookup, view, _instant: instant, list, generation }
     }
 

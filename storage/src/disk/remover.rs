@@ -61,34 +61,45 @@ impl Drop for Remover {
 /// Goes on while `rest`, which waits for so long, says so.
 fn run(shared: &Shared, rest: &dyn Fn(Duration) -> bool) {
     let removed = Removed::of_engine(&shared.options.dir);
-    while rest(POLL) {
-        let version = shared.version.load_full();
-        let generation = version.tables.generation.clone();
-        if version.tables.is_outdated() {
-            show_tables(shared, &generation);
+    let (mut waiting, mut looked) = (Vec::new(), None);
+    loop {
+        if looked.is_none_or(|looked: Instant| looked.elapsed() >= POLL) {
+            leave_replaced_tables(shared);
+            // A folder that cannot be read may be readable next time; nothing depends on it.
+            waiting = removed.waiting().unwrap_or_default();
+            looked = Some(Instant::now());
         }
-        drop(version);
-        generation.forget_unread();
-        drop(generation);
-        // A folder that cannot be read may be readable next time; nothing depends on it.
-        let waiting = removed.waiting().unwrap_or_default();
-        let mut left: u64 = waiting.iter().map(|file| file.bytes).sum();
-        for file in &waiting {
-            let times = if left > WAITING_BYTES_MAX { PAUSE_TIMES_IN_A_HURRY } else { PAUSE_TIMES };
-            let mut begun = Instant::now();
-            // As above.
-            let _ = file.remove(&mut || {
-                let goes_on = rest(pause(shared, begun.elapsed(), times));
-                begun = Instant::now();
-                goes_on
-            });
-            left -= file.bytes;
+        let left: u64 = waiting.iter().map(|file| file.bytes).sum();
+        let Some(file) = waiting.last_mut() else {
+            if rest(POLL) {
+                continue;
+            }
+            return;
+        };
+        let begun = Instant::now();
+        if file.cut().unwrap_or(true) {
+            waiting.pop();
+        }
+        if !rest(pause(shared, begun.elapsed(), left)) {
+            return;
         }
     }
 }
 
-/// The pause after a piece that took so long.
-fn pause(shared: &Shared, took: Duration, times: u32) -> Duration {
+/// Makes readers use the tables that there are now, and removes those that nobody uses.
+fn leave_replaced_tables(shared: &Shared) {
+    let version = shared.version.load_full();
+    let generation = version.tables.generation.clone();
+    if version.tables.is_outdated() {
+        show_tables(shared, &generation);
+    }
+    drop(version);
+    generation.forget_unread();
+}
+
+/// The pause after a piece that took so long, while so many bytes wait.
+fn pause(shared: &Shared, took: Duration, left: u64) -> Duration {
+    let times = if left > WAITING_BYTES_MAX { PAUSE_TIMES_IN_A_HURRY } else { PAUSE_TIMES };
     let [shortest, longest] = PAUSE_RANGE;
     match &shared.options.space {
         // It is needed now.

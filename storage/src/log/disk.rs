@@ -33,8 +33,13 @@ pub trait Disk: Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Renames, replacing the target.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file. What was in it may be gone before its name is durably.
+    /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// Removes a file whose room nobody waits for. What was in it may be gone before its name is
+    /// durably.
+    fn discard(&self, name: &str) -> io::Result<()> {
+        self.remove(name)
+    }
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
 }
@@ -77,7 +82,7 @@ pub(super) struct FsDisk {
 }
 
 impl FsDisk {
-    /// Opens `dir`, creating it where it is missing. Removed files go to `removed`.
+    /// Opens `dir`, creating it where it is missing. Discarded files go to `removed`.
     pub(super) fn create(dir: PathBuf, removed: Option<Removed>) -> io::Result<FsDisk> {
         if !dir.is_dir() {
             fs::create_dir_all(&dir)?;
@@ -154,10 +159,13 @@ impl Disk for FsDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let path = self.dir.join(name);
+        fs::remove_file(self.dir.join(name))
+    }
+
+    fn discard(&self, name: &str) -> io::Result<()> {
         match &self.removed {
-            Some(removed) => removed.take(&path),
-            None => fs::remove_file(path),
+            Some(removed) => removed.take(&self.dir.join(name)),
+            None => self.remove(name),
         }
     }
 

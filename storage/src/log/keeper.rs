@@ -17,7 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use super::disk::{BLOCK_BYTES, Disk, DiskFile};
 use super::names;
 
-/// Retired segments kept for reuse, unless the owner says otherwise, and at least.
+/// Retired segments kept for reuse, at least; those found when the log is opened are kept until the
+/// owner says how many.
 const SPARES_MIN: usize = 2;
 /// Pause between two attempts to prepare a segment on a full disk.
 const FULL_POLL: Duration = Duration::from_millis(200);
@@ -66,8 +67,8 @@ impl Keeper {
             prepared: None,
             retired: VecDeque::new(),
             retire_error: None,
+            spares_max: spares.len().max(SPARES_MIN),
             spares,
-            spares_max: SPARES_MIN,
             next_number,
             closing: false,
             stop: false,
@@ -203,7 +204,7 @@ impl Keeper {
         {
             drop(state);
             // What cannot be removed is a spare again after a restart.
-            let _ = self.disk.remove(&names::spare(number));
+            let _ = self.disk.discard(&names::spare(number));
         } else {
             return false;
         }
@@ -233,7 +234,7 @@ pub(super) fn put_away(disk: &dyn Disk, seq: u32, number: u64, keep: bool) -> io
     let name = if keep { names::spare(number) } else { names::unfinished(number) };
     disk.rename(&names::segment(seq), &name)?;
     disk.sync_dir()?;
-    if keep { Ok(()) } else { disk.remove(&name) }
+    if keep { Ok(()) } else { disk.discard(&name) }
 }
 
 /// Whether an error says that there is no room.

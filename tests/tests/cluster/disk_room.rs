@@ -92,3 +92,17 @@ fn a_start_waits_for_room() {
     assert_eq!(node.exited(), None);
     assert!(std::fs::read_dir(&node.dir).unwrap().next().is_none(), "nothing was begun");
 }
+
+#[test]
+fn a_start_that_waits_for_room_gives_back_what_was_removed() {
+    let mut cluster = Cluster::prepare(1, &["disk-free-min=1000gb"]);
+    let node = &mut cluster.nodes[0];
+    let removed = node.dir.join("state/removed");
+    std::fs::create_dir_all(&removed).unwrap();
+    std::fs::write(removed.join("left"), [b'x'; 100]).unwrap();
+    node.spawn();
+    wait_until(CLUSTER_WAIT, "what a stop has left is removed", || {
+        std::fs::read_dir(&removed).unwrap().next().is_none()
+    });
+    assert_eq!(node.exited(), None);
+}
