@@ -358,7 +358,7 @@ static LOG: &[Setting] = &[
         "log-max-bytes",
         "1gb",
         memory(MB, 1024 * GB, |v| &mut v.log_max_bytes),
-        "Raft log kept for followers that lag; beyond it half is purged, for reuse, and they get a snapshot.",
+        "Raft log kept for followers that lag; beyond it half is purged, and they get a snapshot.",
     )
     .unit("bytes"),
 ];
