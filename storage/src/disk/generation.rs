@@ -19,7 +19,7 @@
 use super::compaction::{Compact, Compactor};
 use super::reclaim::RowFilter;
 use super::sync::sync_dir;
-use super::table_writes::{TABLES_DIR, TableWrites};
+use super::table_writes::{TABLES_DIR, TableWrites, is_list_whole};
 use super::writeback::Writeback;
 use super::{DiskOptions, yield_to_requests};
 use crate::error::StorageError;
@@ -138,6 +138,12 @@ impl Generation {
             // fjall ends the process when it meets such an entry.
             if entry?.file_name().to_str().is_none_or(|name| name.parse::<u64>().is_err()) {
                 return Err(damaged("unknown entry among the tables"));
+            }
+        }
+        // fjall keeps its own bookkeeping in a folder of the same kind.
+        for entry in fs::read_dir(path.join(KEYSPACES_DIR))? {
+            if !is_list_whole(&entry?.path())? {
+                return Err(damaged("the list of tables is not the one that was written"));
             }
         }
         let filter = RowFilter::new(options.space.clone());

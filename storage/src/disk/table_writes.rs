@@ -20,13 +20,23 @@ use lsm_tree::{AbstractTree, AnyTree, Table, TableId};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where fjall keeps the tables, within the folder of a keyspace.
 pub(super) const TABLES_DIR: &str = "tables";
-/// The file in that folder that says which list of tables counts; its number comes first in it, as
-/// `u64` little endian.
+/// The file in that folder that says which list of tables counts: its number, as `u64` little endian,
+/// and the XXH3 of its file, as `u128`.
 const CURRENT_LIST: &str = "current";
+
+/// Whether the list of tables that counts, in the folder of a keyspace, is the one that was written
+/// last. fjall keeps its checksum, and does not compare it: a damaged number could name an older one.
+pub(super) fn is_list_whole(dir: &Path) -> std::io::Result<bool> {
+    let named = fs::read(dir.join(CURRENT_LIST))?;
+    let Some((number, rest)) = named.split_first_chunk() else { return Ok(false) };
+    let list = fs::read(dir.join(format!("v{}", u64::from_le_bytes(*number))))?;
+    let checksum = rest.first_chunk().map(|bytes| u128::from_le_bytes(*bytes));
+    Ok(checksum == Some(xxhash_rust::xxh3::xxh3_128(&list)))
+}
 
 /// Who writes tables.
 pub(super) struct TableWrites {

@@ -142,3 +142,26 @@ fn damaged_files_are_errors_or_harmless_and_never_other_data() {
     println!("{} damaged stores: {errors} refused or with errors, {right} unharmed", damages());
     assert!(errors > 0);
 }
+
+#[test]
+fn a_list_of_tables_that_is_not_the_last_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    put(&engine, 1, "key", "old");
+    engine.flush().unwrap();
+    let lists = dir.path().join("state.g1/keyspaces/1");
+    let number = || *fs::read(lists.join("current")).unwrap().first_chunk::<8>().unwrap();
+    let list = |number: [u8; 8]| lists.join(format!("v{}", u64::from_le_bytes(number)));
+    let old = number();
+    let content = fs::read(list(old)).unwrap();
+    put(&engine, 2, "key", "new");
+    engine.flush().unwrap();
+    drop(engine);
+    assert_ne!(number(), old);
+    let mut named = fs::read(lists.join("current")).unwrap();
+    named[..8].copy_from_slice(&old);
+    fs::write(list(old), content).unwrap();
+    fs::write(lists.join("current"), named).unwrap();
+    let refused = DiskEngine::open(roomy(dir.path())).err().map(|error| error.to_string());
+    assert!(refused.as_ref().is_some_and(|why| why.contains("list of tables")), "{refused:?}");
+}
