@@ -8,6 +8,7 @@
 mod agreement;
 mod report;
 
+use super::serve::STATE_DIR;
 use crate::raft::applier::load;
 use crate::raft::identity::IdentityState;
 use crate::raft::types::StoredMembership;
@@ -85,7 +86,7 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
 }
 
 fn read(dir: &Path) -> Result<Contents, Failure> {
-    let (log_dir, state_dir) = (dir.join("log"), dir.join("state"));
+    let (log_dir, state_dir) = (dir.join("log"), dir.join(STATE_DIR));
     if !log_dir.is_dir() && !state_dir.is_dir() {
         return Err(Failure::Unchecked(format!("{} holds no data of a node", dir.display())));
     }

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 /// Exit code after a failure of the disk or of Raft: nothing is acknowledged any more.
 const EXIT_BROKEN: i32 = 70;
 /// The state engine's folder, in the data directory.
-const STATE_DIR: &str = "state";
+pub(super) const STATE_DIR: &str = "state";
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(args: &StartArgs) -> ExitCode {

@@ -37,6 +37,7 @@ pub(super) struct Keeper {
     changed: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     wanted: Option<u32>,
     prepared: Option<(u32, io::Result<Arc<dyn DiskFile>>)>,
@@ -62,17 +63,8 @@ impl Keeper {
         has_thread: bool,
     ) -> Keeper {
         let next_number = spares.iter().max().map_or(0, |max| max.wrapping_add(1));
-        let state = State {
-            wanted: None,
-            prepared: None,
-            retired: VecDeque::new(),
-            retire_error: None,
-            spares_max: spares.len().max(SPARES_MIN),
-            spares,
-            next_number,
-            closing: false,
-            stop: false,
-        };
+        let spares_max = spares.len().max(SPARES_MIN);
+        let state = State { spares, spares_max, next_number, ..State::default() };
         Keeper {
             disk,
             segment_bytes,

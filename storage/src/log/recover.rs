@@ -128,6 +128,8 @@ fn tidy(
     scan: &Scan,
     segment_bytes: u64,
 ) -> io::Result<Vec<u64>> {
+    // A name that is not durable yet may be a segment's again after a power cut.
+    disk.sync_dir()?;
     let mut spares = Vec::new();
     for name in names {
         if names::is_unfinished(name) {

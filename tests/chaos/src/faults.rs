@@ -375,6 +375,7 @@ mod tests {
         assert_eq!("removelive".parse(), Ok(RemoveLive));
         assert!("Storm".parse::<Fault>().unwrap_err().contains("KillOne, KillLeader"));
     }
+
     #[test]
     fn a_node_ends_only_for_what_its_disk_did() {
         let engine = "replication failed for good; the process ends: no space left on device";
