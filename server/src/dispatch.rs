@@ -172,6 +172,7 @@ async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) 
             handler(&mut SessionContext { session, node: &**server }, &checked.request)
         }
         Run::Node(handler) => {
+            server.node.settle(session.last_write_index).await;
             let context = NodeContext { session, node: &**server };
             handler(context, &checked.request).await
         }

@@ -129,6 +129,16 @@ pub const APPLY_INLINE_BYTES_MAX: usize = 1 << 20;
 /// Time that an entry may be expected to take on the thread that serves connections.
 pub const APPLY_INLINE_MAX: Duration = Duration::from_millis(5);
 
+/// Committed entries that may wait to be applied while writes are answered that need not wait for
+/// that: fewer than the Raft library's queue holds.
+pub const BACKLOG_ENTRIES_MAX: usize = 512;
+
+/// Their bytes.
+pub const BACKLOG_BYTES_MAX: usize = 32 << 20;
+
+/// The time that applying them may be expected to take: what a read may have to wait for them.
+pub const BACKLOG_MAX: Duration = Duration::from_millis(100);
+
 /// Entries of this size at least, in bytes, say how long others will take.
 pub const PACE_BYTES_MIN: usize = 16 << 10;
 

@@ -18,9 +18,10 @@ use crate::raft::identity::{Identity, Pledge};
 use crate::raft::introduction::Introduction;
 use crate::raft::node::{Leadership, Node};
 use crate::raft::peer_server::PeerServer;
+use crate::raft::proposer::Operations;
 use crate::raft::types::{Membership, NodeAddress, StoredMembership};
-use crate::state_machine::AppliedState;
 use crate::state_machine::entry::encode_command;
+use crate::state_machine::{AppliedState, check_operations};
 use crate::surroundings::Surroundings;
 use crate::transport::{Incoming, Outgoing};
 use bytes::{Bytes, BytesMut};
@@ -182,7 +183,10 @@ impl Replica {
     pub async fn write(&self, words: &[&str]) -> Written {
         let mut operation = BytesMut::new();
         encode_command(0, &Request::from_parts(words), &mut operation);
-        match self.node.write(operation.freeze(), 1).await {
+        let encoded = operation.freeze();
+        // What is no command at all is refused where it is proposed.
+        let certain = check_operations(&encoded).is_ok_and(|checked| checked.certain);
+        match self.node.write(Operations { encoded, count: 1, certain }).await {
             Ok((index, _)) => Written::At(index),
             Err(ReplicationError::OutcomeUnknown(_)) => Written::Unknown,
             Err(_) => Written::Refused,

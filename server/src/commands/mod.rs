@@ -23,6 +23,7 @@ pub mod server;
 pub mod string;
 pub mod transaction;
 
+use protocol::Request;
 use rustc_hash::FxHashMap;
 use spec::CommandSpec;
 use std::sync::LazyLock;
@@ -61,6 +62,17 @@ pub fn lookup_subcommand(
     name: &[u8],
 ) -> Option<&'static CommandSpec> {
     container.subcommands.iter().find(|sub| name.eq_ignore_ascii_case(sub.name.as_bytes()))
+}
+
+/// Whether a write answers OK whatever the data hold. Such a write may be answered when its entry is
+/// committed, before it is applied.
+pub fn answers_ok(spec: &CommandSpec, request: &Request) -> bool {
+    match spec.name {
+        // Options ask about the key, or about the time of the entry.
+        "set" => request.len() == 3,
+        "mset" => true,
+        _ => false,
+    }
 }
 
 /// Every command, in table order.

@@ -1,5 +1,6 @@
 //! Where a read or write is served: here, by the leader, or by the client asking elsewhere.
 
+use crate::commands;
 use crate::commands::context::{ReadContext, SeededRandom, user_key};
 use crate::commands::error::{Failure, Outcome};
 use crate::commands::spec::{CommandSpec, Flags, Run};
@@ -10,6 +11,7 @@ use crate::limits::{ENCODE_INLINE_BYTES_MAX, READ_INDEX_ANSWER_WAIT};
 use crate::raft::NodeAddress;
 use crate::raft::error::ReplicationError;
 use crate::raft::node::Leadership;
+use crate::raft::proposer::Operations;
 use crate::server::{Server, View};
 use crate::session::Session;
 use crate::state_machine::entry::encode_command;
@@ -36,11 +38,13 @@ pub(super) async fn writes(
             |checked: &Checked| moved(server, session, &checked.request, checked.spec, &leader);
         return requests.iter().map(moved).collect();
     }
-    let operations = encode(server, session.database, requests).await;
+    let encoded = encode(server, session.database, requests).await;
+    let answers_ok = |checked: &Checked| commands::answers_ok(checked.spec, &checked.request);
+    let certain = requests.iter().all(answers_ok);
+    let operations = Operations { encoded, count: requests.len() as u32, certain };
     server.metrics.writes_processed.add(requests.len() as u64);
     let changes_users = requests.iter().any(|checked| checked.spec.flags.has(Flags::CHANGES_USERS));
-    let count = requests.len() as u32;
-    match replicate_for(server, session, operations, count, changes_users).await {
+    match replicate_for(server, session, operations, changes_users).await {
         Ok(replies) => {
             if replies.len() == requests.len() {
                 return replies;
@@ -73,14 +77,13 @@ fn encode_all<'a>(database: u8, requests: impl Iterator<Item = &'a Request>) -> 
 pub(super) async fn replicate_for(
     server: &Server,
     session: &mut Session,
-    operations: Bytes,
-    count: u32,
+    operations: Operations,
     changes_users: bool,
 ) -> Result<Vec<Reply>, ReplicationError> {
     if changes_users {
         session.client.changes_users.store(true, Release);
     }
-    let outcome = replicate(server, operations, count).await;
+    let outcome = replicate(server, operations).await;
     let outcome = outcome.map(|(index, replies)| {
         session.last_write_index = index;
         session.last_index = index;
@@ -105,11 +108,10 @@ pub(super) async fn replicate_for(
 /// Replicates encoded operations, and counts how that went.
 async fn replicate(
     server: &Server,
-    operations: Bytes,
-    count: u32,
+    operations: Operations,
 ) -> Result<(u64, Vec<Reply>), ReplicationError> {
-    let outcome = server.node.write(operations, count).await;
-    let count = u64::from(count);
+    let count = u64::from(operations.count);
+    let outcome = server.node.write(operations).await;
     match &outcome {
         Ok(_)
         | Err(

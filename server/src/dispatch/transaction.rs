@@ -5,6 +5,7 @@ use crate::commands::numbers;
 use crate::commands::spec::{Flags, Run};
 use crate::dispatch::{Checked, checks, route};
 use crate::limits::{WATCHED_BYTES_MAX, WATCHED_KEYS_MAX};
+use crate::raft::proposer::Operations;
 use crate::server::Server;
 use crate::session::{MultiBlock, Queued, Session, Watched};
 use crate::state_machine::Operation;
@@ -155,7 +156,8 @@ async fn replicate(
         .any(|(_, queued)| is_on_data(queued) && queued.spec.flags.has(Flags::CHANGES_USERS));
     let mut operation = BytesMut::new();
     Operation::Multi { watched, commands }.encode(&mut operation);
-    match route::replicate_for(server, session, operation.freeze(), 1, changes_users).await {
+    let operations = Operations { encoded: operation.freeze(), count: 1, certain: false };
+    match route::replicate_for(server, session, operations, changes_users).await {
         Ok(replies) => replies.into_iter().next().unwrap_or(Reply::NullArray),
         Err(error) => error.into(),
     }

@@ -1,13 +1,15 @@
 //! Applies committed entries to the state store: openraft's state machine.
 //!
 //! Each entry is one batch of the store, with the applied log id, the membership and the time in
-//! it, and becomes visible as a whole; replies leave only after that. The store numbers batches by
+//! it, and becomes visible as a whole; replies leave only after that, but for those that are known
+//! when the entry is committed (`backlog`). The store numbers batches by
 //! Raft's log index plus one (Raft's library counts from 0, and 0 means "nothing" in the store).
 //! A snapshot is a consistent view that is streamed while writes go on.
 
 use crate::limits::{
     APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, PACE_BYTES_MIN, SNAPSHOT_CHUNK_BYTES,
 };
+use crate::raft::backlog::Backlog;
 use crate::raft::codec::Wire;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
@@ -58,6 +60,8 @@ pub(crate) struct Machine {
     pub(crate) snapshots_received: AtomicU64,
     /// Times an entry waited because the store had no room.
     pub(crate) throttled: AtomicU64,
+    /// What a leader has committed and not yet applied.
+    pub(crate) backlog: Arc<Backlog>,
     /// The last snapshot built or installed.
     pub(crate) last_snapshot: Mutex<LastSnapshot>,
     /// Whether a snapshot is being built now.
@@ -90,6 +94,7 @@ impl Machine {
             snapshots_created: AtomicU64::new(0),
             snapshots_received: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+            backlog: Arc::default(),
             last_snapshot: Mutex::default(),
             snapshot_building: AtomicBool::new(false),
             snapshot_receiving: AtomicBool::new(false),
@@ -329,6 +334,7 @@ impl Applier {
             work(&*self.machine.workers, apply).await
         };
         self.pace.learn(bytes, begun.elapsed());
+        self.machine.backlog.learn(self.pace.ns_per_byte);
         applied.map_err(io::Error::other)
     }
 }

@@ -7,6 +7,7 @@ use crate::raft::codec::Wire;
 use crate::raft::disk_room;
 use crate::raft::frame::Kind;
 use crate::raft::node::{Leadership, Node};
+use crate::raft::proposer::Operations;
 use crate::raft::types::StoredMembership;
 use crate::state_machine::Operation;
 use bytes::{Bytes, BytesMut};
@@ -100,7 +101,8 @@ fn next_deadline(node: &Node) -> Result<Option<u64>, StorageError> {
 async fn propose(node: &Node, operation: &Operation) {
     let mut encoded = BytesMut::new();
     operation.encode(&mut encoded);
-    if node.write_here(encoded.freeze(), 1).await.is_err() {
+    let encoded = encoded.freeze();
+    if node.write_here(Operations { encoded, count: 1, certain: false }).await.is_err() {
         // Leadership went elsewhere; the duty with it.
         sleep(DUTY_INTERVAL).await;
     }

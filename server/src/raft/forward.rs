@@ -22,7 +22,7 @@ impl ForwardRequest {
     pub(crate) fn gather(group: &Group) -> Self {
         let mut operations = BytesMut::with_capacity(group.bytes);
         for submission in &group.submissions {
-            operations.put_slice(&submission.operations);
+            operations.put_slice(&submission.operations.encoded);
         }
         ForwardRequest { count: group.count, operations: operations.freeze() }
     }

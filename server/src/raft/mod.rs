@@ -12,6 +12,7 @@
 pub(crate) mod any_bytes;
 mod append_stream;
 pub(crate) mod applier;
+pub(crate) mod backlog;
 pub(crate) mod barrier;
 pub(crate) mod bootstrap;
 pub(crate) mod codec;
@@ -32,7 +33,7 @@ mod peer_link;
 pub(crate) mod peer_server;
 mod peers;
 mod probe;
-mod proposer;
+pub(crate) mod proposer;
 mod reply_codec;
 mod responder;
 mod runtime;

@@ -8,7 +8,8 @@
 use crate::clock::Clock;
 use crate::config::{ReadConfirmation, Settings};
 use crate::limits::{
-    FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT, SUBMISSION_BYTES_MAX,
+    BACKLOG_MAX, FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT,
+    SUBMISSION_BYTES_MAX,
 };
 use crate::raft::applier::{Applier, Machine, store_index};
 use crate::raft::barrier::Barrier;
@@ -23,7 +24,7 @@ use crate::raft::log_store::LogStore;
 use crate::raft::network::PeerNetworkFactory;
 use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::peers::Peers;
-use crate::raft::proposer::{self, Group, GroupFigures, Groups, Outcome};
+use crate::raft::proposer::{Group, GroupFigures, Groups, Operations, Outcome, propose};
 use crate::raft::types::{NodeAddress, Raft};
 use crate::surroundings::Surroundings;
 use bytes::Bytes;
@@ -143,11 +144,9 @@ impl Node {
             transferring: AtomicBool::new(false),
             damage: Damage::default(),
         });
-        let (raft, own, clock) = (shared.raft.clone(), settings.clone(), shared.clock.clone());
-        let workers = shared.machine.workers.clone();
-        let local = Groups::start(settings.clone(), figures, move |group| {
-            proposer::propose(raft.clone(), own.clone(), clock.clone(), workers.clone(), group)
-        });
+        let own = shared.clone();
+        let local =
+            Groups::start(settings.clone(), figures, move |group| propose(own.clone(), group));
         let own = shared.clone();
         let remote =
             Groups::start(settings, Arc::default(), move |group| forward(own.clone(), group));
@@ -182,16 +181,16 @@ impl Node {
 
     /// Replicates encoded operations: here when this node leads, else through the leader. Held for
     /// the configured time while there is no leader, as long as nothing was proposed.
-    pub(crate) async fn write(&self, operations: Bytes, count: u32) -> Outcome {
-        if operations.len() > SUBMISSION_BYTES_MAX {
+    pub(crate) async fn write(&self, operations: Operations) -> Outcome {
+        if operations.encoded.len() > SUBMISSION_BYTES_MAX {
             return Err(ReplicationError::TooLong);
         }
         let deadline = self.hold_deadline();
         loop {
             let outcome = match self.wait_for_leader(deadline).await {
                 Leadership::Here if self.is_exhausted() => Err(ReplicationError::NoRoom),
-                Leadership::Here => self.local.submit(operations.clone(), count).await,
-                Leadership::At(..) => self.remote.submit(operations.clone(), count).await,
+                Leadership::Here => self.local.submit(operations.clone()).await,
+                Leadership::At(..) => self.remote.submit(operations.clone()).await,
                 Leadership::Unknown => return Err(ReplicationError::NoLeader),
             };
             if outcome != Err(ReplicationError::NotLeader) {
@@ -206,10 +205,10 @@ impl Node {
     }
 
     /// Replicates operations if this node leads, without holding them.
-    pub(crate) async fn write_here(&self, operations: Bytes, count: u32) -> Outcome {
+    pub(crate) async fn write_here(&self, operations: Operations) -> Outcome {
         match self.shared.leadership() {
             Leadership::Here if self.is_exhausted() => Err(ReplicationError::NoRoom),
-            Leadership::Here => self.local.submit(operations, count).await,
+            Leadership::Here => self.local.submit(operations).await,
             Leadership::At(..) | Leadership::Unknown => Err(ReplicationError::NotLeader),
         }
     }
@@ -249,6 +248,17 @@ impl Node {
         wait: Duration,
     ) -> Result<(), ReplicationError> {
         self.shared.wait_applied(log_index, wait).await
+    }
+
+    /// Gives a leader a moment to apply what a session has written, so that what it shows of itself
+    /// includes that.
+    pub(crate) async fn settle(&self, log_index: u64) {
+        if self.shared.machine.applied().log_index < log_index
+            && self.leadership() == Leadership::Here
+        {
+            // Where the disk is full, what is committed waits for room; who asks has to see that.
+            drop(self.shared.wait_applied(log_index, BACKLOG_MAX).await);
+        }
     }
 
     /// Whether the log takes no entries of clients and duties, for want of room on the disk.
@@ -318,6 +328,10 @@ impl Shared {
         wait: Duration,
     ) -> Result<(), ReplicationError> {
         let mut applied = self.machine.watch_applied();
+        if applied.borrow().log_index >= log_index {
+            return Ok(());
+        }
+        let _awaiting = self.machine.backlog.await_it();
         let reached = applied.wait_for(|state| state.log_index >= log_index);
         match tokio::time::timeout(wait, reached).await {
             Ok(Ok(_)) => Ok(()),

@@ -15,8 +15,9 @@ use crate::raft::forward::{ForwardAnswer, ForwardRequest};
 use crate::raft::frame::{Frame, FrameCodec, Kind, next_frame};
 use crate::raft::node::Node;
 use crate::raft::peers::Refused;
+use crate::raft::proposer::Operations;
 use crate::raft::types::*;
-use crate::state_machine::Entry as StateEntry;
+use crate::state_machine::{Checked, Entry as StateEntry};
 use crate::tasks::work;
 use crate::transport::{Incoming as Reading, Outgoing, Secured};
 use bytes::{Bytes, BytesMut};
@@ -347,11 +348,13 @@ impl PeerServer {
                     return Err("unreadable operations".to_owned());
                 }
                 // A follower of a newer version must not get the older nodes stopped.
-                let may_grow =
-                    crate::state_machine::check_operations(&request.operations).map_err(text)?;
+                let ForwardRequest { operations: encoded, count } = request;
+                let Checked { may_grow, certain } =
+                    crate::state_machine::check_operations(&encoded).map_err(text)?;
+                let operations = Operations { encoded, count, certain };
                 let outcome = match self.node.shared.space.room() {
                     Room::Low | Room::Exhausted if may_grow => Err(ReplicationError::NoRoom),
-                    _ => self.node.write_here(request.operations, request.count).await,
+                    _ => self.node.write_here(operations).await,
                 };
                 Ok(ForwardAnswer::from_outcome(outcome).to_bytes())
             }

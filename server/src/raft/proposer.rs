@@ -3,18 +3,20 @@
 //! A group is bounded in bytes and operations, and only a few groups are in flight at a time. The
 //! same loop serves both ways a group can go: into this node's Raft log, or to the leader.
 
-use crate::clock::Clock;
 use crate::config::Settings;
 use crate::limits::{
     ENCODE_INLINE_BYTES_MAX, GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT,
     WRITES_WAITING_BYTES_MAX,
 };
+use crate::raft::applier::store_index;
+use crate::raft::backlog::{Backlog, Behind};
 use crate::raft::error::ReplicationError;
-use crate::raft::responder::Reply as Responder;
-use crate::raft::types::{Proposal, Raft, WriteResult};
+use crate::raft::node::Shared;
+use crate::raft::responder::{Reply as Responder, Waiter};
+use crate::raft::types::{LogId, Proposal, WriteResult};
 use crate::random::random_u64;
 use crate::state_machine::{Entry, EntryHeader};
-use crate::tasks::{Workers, work};
+use crate::tasks::work;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use openraft::errors::ClientWriteError;
@@ -27,12 +29,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 /// What became of a submission: the entry's index, and one reply for each of its operations.
 pub(crate) type Outcome = Result<(u64, Vec<Reply>), ReplicationError>;
 
-/// Encoded operations of one client, and where their outcome goes.
-pub(crate) struct Submission {
-    pub(crate) operations: Bytes,
+/// Encoded operations of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Operations {
+    pub(crate) encoded: Bytes,
     pub(crate) count: u32,
-    pub(crate) done: oneshot::Sender<Outcome>,
-    _waiting: Waiting,
+    /// Whether all of them answer OK whatever the data hold: see [`crate::commands::answers_ok`].
+    pub(crate) certain: bool,
+}
+
+/// Operations, and where their outcome goes.
+pub(crate) struct Submission {
+    pub(crate) operations: Operations,
+    /// Both are gone when it was answered.
+    asker: Option<(oneshot::Sender<Outcome>, Waiting)>,
+}
+
+impl Submission {
+    /// A client that is gone no longer wants its replies.
+    fn answer(&mut self, outcome: impl FnOnce() -> Outcome) {
+        if let Some((done, _waiting)) = self.asker.take() {
+            drop(done.send(outcome()));
+        }
+    }
 }
 
 /// Bytes that count as waiting until this is dropped.
@@ -61,8 +80,8 @@ pub(crate) struct Group {
     pub(crate) submissions: Vec<Submission>,
     pub(crate) count: u32,
     pub(crate) bytes: usize,
-    /// Returned when the group is done.
-    _in_flight: OwnedSemaphorePermit,
+    /// Returned when all is answered.
+    in_flight: Option<OwnedSemaphorePermit>,
 }
 
 impl Group {
@@ -71,18 +90,32 @@ impl Group {
         match outcome {
             Ok((index, replies)) => {
                 let mut replies = replies.into_iter();
-                for submission in self.submissions {
-                    let share: Vec<Reply> =
-                        replies.by_ref().take(submission.count as usize).collect();
-                    // A client that is gone no longer wants its replies.
-                    drop(submission.done.send(Ok((index, share))));
+                for mut submission in self.submissions {
+                    let count = submission.operations.count as usize;
+                    let share: Vec<Reply> = replies.by_ref().take(count).collect();
+                    submission.answer(|| Ok((index, share)));
                 }
             }
             Err(error) => {
-                for submission in self.submissions {
-                    drop(submission.done.send(Err(error.clone())));
+                for mut submission in self.submissions {
+                    submission.answer(|| Err(error.clone()));
                 }
             }
+        }
+    }
+
+    /// Answers what needs not be applied to be known, when the entry is committed at `index`.
+    fn finish_certain(&mut self, index: u64) {
+        let mut is_all = true;
+        for submission in &mut self.submissions {
+            let Operations { count, certain, .. } = submission.operations;
+            if certain {
+                submission.answer(|| Ok((index, vec![Reply::OK; count as usize])));
+            }
+            is_all &= certain;
+        }
+        if is_all {
+            self.in_flight = None;
         }
     }
 }
@@ -163,11 +196,11 @@ impl Groups {
     }
 
     /// Submits operations and waits for their outcome.
-    pub(crate) async fn submit(&self, operations: Bytes, count: u32) -> Outcome {
+    pub(crate) async fn submit(&self, operations: Operations) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        let waiting = Waiting::admit(&self.waiting_bytes, operations.len())
+        let waiting = Waiting::admit(&self.waiting_bytes, operations.encoded.len())
             .ok_or(ReplicationError::Overloaded)?;
-        let submission = Submission { operations, count, done, _waiting: waiting };
+        let submission = Submission { operations, asker: Some((done, waiting)) };
         self.queue.try_send(submission).map_err(|_| ReplicationError::Overloaded)?;
         let unknown = |why: &str| Err(ReplicationError::OutcomeUnknown(why.to_owned()));
         match tokio::time::timeout(WRITE_OUTCOME_WAIT, outcome).await {
@@ -193,10 +226,10 @@ async fn run<F, Fut>(
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         let values = settings.load();
         let mut group = Group {
-            count: first.count,
-            bytes: first.operations.len(),
+            count: first.operations.count,
+            bytes: first.operations.encoded.len(),
             submissions: vec![first],
-            _in_flight: permit,
+            in_flight: Some(permit),
         };
         for _ in 0..GATHER_TURNS_MAX {
             // On an idle node this costs a look at the sockets; on a busy one what comes meanwhile
@@ -207,8 +240,8 @@ async fn run<F, Fut>(
                 && u64::from(group.count) < values.group_commit_max_commands
                 && let Ok(next) = submissions.try_recv()
             {
-                group.count += next.count;
-                group.bytes += next.operations.len();
+                group.count += next.operations.count;
+                group.bytes += next.operations.encoded.len();
                 group.submissions.push(next);
             }
             if group.count == before {
@@ -220,21 +253,38 @@ async fn run<F, Fut>(
     }
 }
 
-/// Puts a group into this node's log; the group is finished when the entry is applied here.
-pub(crate) async fn propose(
-    raft: Raft,
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
-    workers: Arc<dyn Workers>,
+/// A group in this node's log.
+struct Proposed {
     group: Group,
-) {
+    backlog: Arc<Backlog>,
+    behind: Option<Behind>,
+}
+
+impl Waiter<WriteResult> for Proposed {
+    fn committed(&mut self, log_id: LogId) {
+        let behind = self.backlog.enter(self.group.bytes);
+        if behind.is_short() {
+            self.group.finish_certain(store_index(&log_id));
+        }
+        self.behind = Some(behind);
+    }
+
+    fn completed(self: Box<Self>, outcome: WriteResult) {
+        drop(self.behind);
+        self.group.finish(replies(outcome));
+    }
+}
+
+/// Puts a group into this node's log; the group is finished when the entry is applied here, and those
+/// of its operations that answer OK whatever the data hold when it is committed.
+pub(crate) async fn propose(shared: Arc<Shared>, group: Group) {
     let header = EntryHeader {
-        now_ms: clock.unix_ms(),
+        now_ms: shared.clock.unix_ms(),
         seed: random_u64(),
-        databases: settings.load().databases as u16,
+        databases: shared.settings.load().databases as u16,
     };
     let assemble = move |group: &Group| {
-        let parts = group.submissions.iter().map(|submission| &submission.operations[..]);
+        let parts = group.submissions.iter().map(|submission| &submission.operations.encoded[..]);
         Entry::assemble(header, group.count, parts, group.bytes)
     };
     let (group, entry) = if group.bytes <= ENCODE_INLINE_BYTES_MAX {
@@ -245,11 +295,12 @@ pub(crate) async fn propose(
             let entry = assemble(&group);
             (group, entry)
         };
-        work(&*workers, assemble).await
+        work(&*shared.machine.workers, assemble).await
     };
-    let responder = Responder::new(move |outcome: WriteResult| group.finish(replies(outcome)));
+    let backlog = shared.machine.backlog.clone();
+    let responder = Responder::new(Proposed { group, backlog, behind: None });
     // A failure drops the responder, and with it the group: its clients learn "unknown".
-    drop(raft.client_write_ff(Proposal(entry), Some(responder)).await);
+    drop(shared.raft.client_write_ff(Proposal(entry), Some(responder)).await);
 }
 
 fn replies(outcome: WriteResult) -> Outcome {
@@ -293,10 +344,14 @@ mod tests {
             let replies = vec![Reply::OK; group.count as usize];
             group.finish(Ok((count, replies)));
         });
-        let early = groups.submit(Bytes::from_static(b"a"), 1);
+        let operations = |encoded: &'static [u8], count| {
+            let encoded = Bytes::from_static(encoded);
+            Operations { encoded, count, certain: false }
+        };
+        let early = groups.submit(operations(b"a", 1));
         let late = async {
             tokio::task::yield_now().await;
-            groups.submit(Bytes::from_static(b"b"), 2).await
+            groups.submit(operations(b"b", 2)).await
         };
         let (early, late) = tokio::join!(early, late);
         assert_eq!(early, Ok((3, vec![Reply::OK; 1])));

@@ -117,29 +117,40 @@ pub fn apply(
     Ok((applied, now_ms))
 }
 
-/// Whether this version can apply encoded operations that came from another node, and then whether
-/// any of them may add to the data.
-pub fn check_operations(operations: &Bytes) -> Result<bool, StorageError> {
+/// Operations that this version can apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether any of them may add to the data.
+    pub may_grow: bool,
+    /// Whether all of them answer OK whatever the data hold.
+    pub certain: bool,
+}
+
+/// Checks that this version can apply encoded operations, which may come from another node.
+pub fn check_operations(operations: &Bytes) -> Result<Checked, StorageError> {
     let count = Entry::count_operations(operations).unwrap_or(0);
     let header = EntryHeader { now_ms: 0, seed: 0, databases: 0 };
     let parts = std::iter::once(&operations[..]);
     let entry = Entry::assemble(header, count, parts, operations.len());
     let entry = Entry::decode(&entry).map_err(|error| StorageError::Corrupt(error.to_string()))?;
-    let mut may_grow = false;
+    let mut checked = Checked { may_grow: false, certain: true };
     for operation in &entry.operations {
         match operation {
             Operation::Command { request, .. } => {
-                may_grow |= find(request)?.flags.has(Flags::DENYOOM);
+                let spec = find(request)?;
+                checked.may_grow |= spec.flags.has(Flags::DENYOOM);
+                checked.certain &= commands::answers_ok(spec, request);
             }
             Operation::Multi { commands, .. } => {
+                checked.certain = false;
                 for (_, request) in commands {
-                    may_grow |= find(request)?.flags.has(Flags::DENYOOM);
+                    checked.may_grow |= find(request)?.flags.has(Flags::DENYOOM);
                 }
             }
-            Operation::TimeMark { .. } => {}
+            Operation::TimeMark { .. } => checked.certain = false,
         }
     }
-    Ok(may_grow)
+    Ok(checked)
 }
 
 /// The command that an entry names: one on data.

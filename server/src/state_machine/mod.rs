@@ -10,5 +10,5 @@
 pub mod apply;
 pub mod entry;
 
-pub use apply::{Applied, AppliedState, apply, check_operations};
+pub use apply::{Applied, AppliedState, Checked, apply, check_operations};
 pub use entry::{Entry, EntryHeader, Operation};

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::raft::node::tests::start_alone;
+use crate::raft::proposer::Operations;
 use crate::state_machine::Operation;
 use bytes::BytesMut;
 use std::process::Command;
@@ -38,7 +39,8 @@ fn break_node() {
         assert!(panicked.await.is_err());
         let mut operation = BytesMut::new();
         Operation::TimeMark { keys_max: 1 }.encode(&mut operation);
-        let written = node.write_here(operation.freeze(), 1).await;
+        let encoded = operation.freeze();
+        let written = node.write_here(Operations { encoded, count: 1, certain: false }).await;
         if written.is_err() {
             tokio::time::sleep(Duration::from_secs(20)).await;
         }

@@ -1,7 +1,10 @@
 //! What replies alone do not show: deadlines at the time of the entry, versions, counts, limits.
 
 use super::STRING_BYTES_MAX;
+use crate::commands;
 use crate::commands::test_support::{Runner, text};
+use protocol::Request;
+use std::collections::BTreeSet;
 
 #[test]
 fn a_key_set_to_expire_in_the_past_is_gone_and_leaves_nothing() {
@@ -151,4 +154,35 @@ fn values_and_keys_are_any_bytes() {
     assert_eq!(text(&run.request(&[b"SET", &all[..], &all[..]])), "OK");
     let value = run.request(&[b"GET", &all[..]]);
     assert_eq!(value, protocol::Reply::bulk(&all));
+}
+
+/// Others are answered when they are applied, so that nobody is told OK who must be told otherwise.
+#[test]
+fn what_is_answered_before_it_is_applied_is_answered_so_whatever_the_data_hold() {
+    let is_certain = |request: &str| {
+        let request = Request::from_parts(&request.split(' ').collect::<Vec<_>>());
+        let spec = commands::lookup(request.arg(0)).unwrap();
+        commands::answers_ok(spec, &request)
+    };
+    for before in ["DEL k", "SET k v", "SET k v PX 10", "SET k v PX 100"] {
+        for request in ["SET k w", "MSET k w", "MSET a 1 k x k w"] {
+            let mut run = Runner::new();
+            run.run(before);
+            run.now_ms += 10;
+            assert!(is_certain(request), "{request}");
+            run.check(&[(request, "OK"), ("GET k", "w")]);
+        }
+    }
+    let mut certain = BTreeSet::new();
+    for spec in commands::all() {
+        for length in 1..10 {
+            let mut words = vec!["x"; length];
+            words[0] = spec.name;
+            if spec.arity.accepts(length) && is_certain(&words.join(" ")) {
+                certain.insert((spec.name, (length <= 3).then_some(length)));
+            }
+        }
+    }
+    let expected = [("set", Some(3)), ("mset", Some(3)), ("mset", None)];
+    assert_eq!(certain, BTreeSet::from(expected));
 }

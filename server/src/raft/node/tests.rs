@@ -4,11 +4,18 @@ use super::*;
 use crate::raft::frame::{Frame, FrameCodec};
 use crate::raft::identity::Pledge;
 use crate::raft::types::{AppendRequest, StreamAppendResult, VoteRequest, VoteResponse};
+use crate::state_machine::entry::encode_command;
+use crate::state_machine::{Checked, check_operations};
 use bytes::BytesMut;
 use futures_util::StreamExt;
+use parking_lot::Condvar;
+use protocol::{Reply, Request};
 use std::path::Path;
+use storage::StorageError;
 use storage::log::LogOptions;
 use storage::memory::MemoryEngine;
+use storage::snapshot::{SnapshotSink, SnapshotSource};
+use storage::txn::{Engine, EngineStats, ReadTxn, WriteTxn};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::{Encoder, FramedRead};
@@ -19,6 +26,11 @@ const CLUSTER: u64 = 7;
 
 /// A node with a store in memory and a log in `dir`, which listens nowhere.
 pub(crate) async fn start(dir: &Path, flags: &[(&str, &str)]) -> Node {
+    start_on(Arc::new(MemoryEngine::new()), dir, flags).await
+}
+
+/// As [`start`], with a store of the test's choice.
+async fn start_on(engine: Arc<dyn Engine>, dir: &Path, flags: &[(&str, &str)]) -> Node {
     let flags: Vec<(String, String)> =
         flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let settings = Arc::new(Settings::from_sources(None, [], &flags).unwrap());
@@ -27,7 +39,7 @@ pub(crate) async fn start(dir: &Path, flags: &[(&str, &str)]) -> Node {
     identity.set_pledge(Some(Pledge { cluster_id: CLUSTER, initiator: OWN })).unwrap();
     identity.adopt_cluster(CLUSTER).unwrap();
     let around = Surroundings::default();
-    let machine = Machine::open(Arc::new(MemoryEngine::new()), around.workers.clone(), 0).unwrap();
+    let machine = Machine::open(engine, around.workers.clone(), 0).unwrap();
     let space = Arc::new(Space::new(dir, 0));
     let own = address("127.0.0.1:1");
     Node::start(settings, identity, machine, log, space, own, around).await.unwrap()
@@ -36,10 +48,14 @@ pub(crate) async fn start(dir: &Path, flags: &[(&str, &str)]) -> Node {
 /// As [`start`], for a node that leads a cluster of its own.
 pub(crate) async fn start_alone(dir: &Path) -> Node {
     let node = start(dir, &[]).await;
+    lead_alone(&node).await;
+    node
+}
+
+async fn lead_alone(node: &Node) {
     let members = BTreeMap::from([(OWN, node.shared.address.clone())]);
     node.shared.raft.initialize(members).await.unwrap();
-    wait_to_lead(&node).await;
-    node
+    wait_to_lead(node).await;
 }
 
 async fn wait_to_lead(node: &Node) {
@@ -112,4 +128,99 @@ async fn a_node_alone_reads_what_it_wrote() {
     let node = start_alone(dir.path()).await;
     let index = node.read_barrier().await.unwrap();
     assert!(index > 0 && node.shared.machine.applied().log_index >= index);
+}
+
+/// A store in memory that takes no batches while it is closed.
+#[derive(Default)]
+struct Gated {
+    store: MemoryEngine,
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gated {
+    fn close(&self) {
+        *self.closed.lock() = true;
+    }
+
+    fn open(&self) {
+        *self.closed.lock() = false;
+        self.opened.notify_all();
+    }
+}
+
+impl Engine for Gated {
+    fn read(&self) -> Box<dyn ReadTxn + Send + Sync> {
+        self.store.read()
+    }
+
+    fn write(&self, log_index: u64) -> Box<dyn WriteTxn + '_> {
+        self.store.write(log_index)
+    }
+
+    fn has_room(&self) -> bool {
+        !*self.closed.lock()
+    }
+
+    fn wait_for_room(&self) -> Result<(), StorageError> {
+        self.opened.wait_while(&mut self.closed.lock(), |closed| *closed);
+        Ok(())
+    }
+
+    fn durable_index(&self) -> u64 {
+        self.store.durable_index()
+    }
+
+    fn flush(&self) -> Result<u64, StorageError> {
+        self.store.flush()
+    }
+
+    fn export(&self) -> Result<Box<dyn SnapshotSource>, StorageError> {
+        self.store.export()
+    }
+
+    fn import(&self) -> Result<Box<dyn SnapshotSink>, StorageError> {
+        self.store.import()
+    }
+
+    fn stats(&self) -> EngineStats {
+        self.store.stats()
+    }
+}
+
+fn operations(words: &[&str]) -> Operations {
+    let mut encoded = BytesMut::new();
+    encode_command(0, &Request::from_parts(words), &mut encoded);
+    let encoded = encoded.freeze();
+    let Checked { certain, .. } = check_operations(&encoded).unwrap();
+    Operations { encoded, count: 1, certain }
+}
+
+#[tokio::test]
+async fn a_certain_write_is_answered_before_it_is_applied_and_reads_wait_for_it() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Arc::new(Gated::default()));
+    let node = Arc::new(start_on(engine.clone(), dir.path(), &[]).await);
+    lead_alone(&node).await;
+    let write = |words: &[&str]| {
+        let (node, operations) = (node.clone(), operations(words));
+        tokio::spawn(async move { node.write(operations).await })
+    };
+    node.read_barrier().await.unwrap();
+    engine.close();
+    let (index, replies) = write(&["SET", "key", "1"]).await.unwrap().unwrap();
+    assert_eq!(replies, [Reply::OK]);
+    assert!(node.shared.machine.applied().log_index < index);
+    let increment = write(&["INCR", "key"]);
+    let read = node.clone();
+    let read = tokio::spawn(async move { read.read_barrier().await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let late = write(&["SET", "other", "2"]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!increment.is_finished(), "its reply depends on the data");
+    assert!(!read.is_finished(), "it covers what was answered");
+    assert!(!late.is_finished(), "somebody waits for what is applied");
+    engine.open();
+    assert!(read.await.unwrap().unwrap() >= index);
+    assert_eq!(increment.await.unwrap().unwrap(), (index + 1, vec![Reply::Integer(2)]));
+    assert_eq!(late.await.unwrap().unwrap(), (index + 2, vec![Reply::OK]));
 }
