@@ -169,10 +169,11 @@ async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) 
     let started = crate::clock::monotonic_ns();
     let reply = match checked.spec.run {
         Run::Session(handler) => {
+            settle(server, session, checked.spec).await;
             handler(&mut SessionContext { session, node: &**server }, &checked.request)
         }
         Run::Node(handler) => {
-            server.node.settle(session.last_write_index).await;
+            settle(server, session, checked.spec).await;
             let context = NodeContext { session, node: &**server };
             handler(context, &checked.request).await
         }
@@ -187,6 +188,14 @@ async fn single(server: &Arc<Server>, session: &mut Session, checked: &Checked) 
     }
     record(server, session, checked, &reply, started);
     reply
+}
+
+/// Before a command that shows what is applied here without a read barrier: gives what the session has
+/// written a moment to be applied.
+async fn settle(server: &Server, session: &Session, spec: &CommandSpec) {
+    if matches!(spec.name, "info" | "debug") {
+        server.node.settle(session.last_write_index).await;
+    }
 }
 
 /// Holds a client back while CLIENT PAUSE is on.

@@ -97,7 +97,7 @@ pub const READ_INLINE_ARGS_MAX: usize = 256;
 /// Bytes of the values of one MGET: they are in memory together.
 pub const MGET_BYTES_MAX: usize = 1 << 30;
 
-/// Bytes of writes that may wait to be gathered into entries or to be applied; beyond it the node
+/// Bytes of writes that may wait to be gathered into entries or to be answered; beyond it the node
 /// answers an overload at once. A longer one is taken alone.
 pub const WRITES_WAITING_BYTES_MAX: usize = 1 << 30;
 
@@ -136,8 +136,8 @@ pub const BACKLOG_ENTRIES_MAX: usize = 512;
 /// Their bytes.
 pub const BACKLOG_BYTES_MAX: usize = 32 << 20;
 
-/// The time that applying them may be expected to take: what a read may have to wait for them.
-pub const BACKLOG_MAX: Duration = Duration::from_millis(100);
+/// How long the oldest of them may have waited.
+pub const BACKLOG_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// Entries of this size at least, in bytes, say how long others will take.
 pub const PACE_BYTES_MIN: usize = 16 << 10;

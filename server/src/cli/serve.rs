@@ -39,6 +39,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// How long a stop waits until what is committed is applied.
+const APPLY_AT_STOP_WAIT: Duration = Duration::from_secs(1);
 /// Exit code after a failure of the disk or of Raft: nothing is acknowledged any more.
 const EXIT_BROKEN: i32 = 70;
 /// The state engine's folder, in the data directory.
@@ -198,6 +200,8 @@ async fn shut_down(server: &Arc<Server>, peer_stop: &CancellationToken, log: &Ra
     }
     server.clients.kill_all();
     peer_stop.cancel();
+    // Raft's end does not wait for what is answered and not applied. The log keeps it anyway.
+    drop(server.node.apply_committed(APPLY_AT_STOP_WAIT).await);
     if let Err(error) = server.node.shared.raft.shutdown().await {
         tracing::warn!(%error, "raft did not stop cleanly");
     }

@@ -235,9 +235,9 @@ impl Flags {
 /// What a command does, by what it may touch.
 #[derive(Clone, Copy)]
 pub enum Run {
-    /// Uses the connection, and registries of the node, at once (PING, SELECT, CLIENT, MULTI).
+    /// Uses the connection, and registries of the node, at once (PING, SELECT, INFO, MULTI).
     Session(fn(&mut SessionContext<'_>, &Request) -> Reply),
-    /// Acts on this node or the cluster, possibly waiting (INFO, CONFIG, RAFT.NODE).
+    /// Acts on this node or the cluster, possibly waiting (WAIT, RAFT.NODE).
     Node(for<'a> fn(NodeContext<'a>, &'a Request) -> BoxFuture<'a, Reply>),
     /// Answers from one consistent version of the data; cannot write.
     Read(fn(&ReadContext<'_>, &Request) -> Outcome),

@@ -317,7 +317,7 @@ static CLUSTER: &[Setting] = &[
         "group-commit-in-flight",
         "2",
         count(1, 64, |v| &mut v.group_commit_in_flight),
-        "Log entries proposed and not yet committed, before further writes are gathered.",
+        "Log entries proposed and not yet answered, before further writes are gathered.",
     )
     .unit("entries"),
     row(

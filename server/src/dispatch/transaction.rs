@@ -3,7 +3,7 @@
 use crate::commands::context::{NodeContext, SessionContext, user_key};
 use crate::commands::numbers;
 use crate::commands::spec::{Flags, Run};
-use crate::dispatch::{Checked, checks, route};
+use crate::dispatch::{Checked, checks, route, settle};
 use crate::limits::{WATCHED_BYTES_MAX, WATCHED_KEYS_MAX};
 use crate::raft::proposer::Operations;
 use crate::server::Server;
@@ -113,9 +113,11 @@ impl Block {
             let reply = match queued.spec.run {
                 _ if queued.denied.is_some() => queued.denied.unwrap_or(Reply::Null),
                 Run::Session(handler) => {
+                    settle(server, session, queued.spec).await;
                     handler(&mut SessionContext { session, node: &**server }, &queued.request)
                 }
                 Run::Node(handler) => {
+                    settle(server, session, queued.spec).await;
                     let context = NodeContext { session, node: &**server };
                     handler(context, &queued.request).await
                 }

@@ -334,7 +334,6 @@ impl Applier {
             work(&*self.machine.workers, apply).await
         };
         self.pace.learn(bytes, begun.elapsed());
-        self.machine.backlog.learn(self.pace.ns_per_byte);
         applied.map_err(io::Error::other)
     }
 }

@@ -4,50 +4,55 @@
 //! A write whose reply is certain is answered when its entry is committed: it is durable on a majority
 //! then, and every read barrier covers it, because a barrier waits until what is committed is applied
 //! (Raft dissertation, 6.4). So a lookup that waits for the disk delays the reads behind it, but no
-//! writes. Applying would fall behind without end where it is the slowest part; so early answers end
-//! when the backlog is expected to take too long, or when somebody waits for it.
+//! such writes. Where applying is the slowest part, it would fall behind without end; so early answers
+//! end when the backlog is long or old, and while somebody waits for it to be applied.
 
-use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_ENTRIES_MAX, BACKLOG_MAX};
+use crate::limits::{BACKLOG_AGE_MAX, BACKLOG_BYTES_MAX, BACKLOG_ENTRIES_MAX};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::time::Instant;
 
 /// What is committed and not applied.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    entries: AtomicUsize,
-    bytes: AtomicUsize,
-    /// Reads that wait until it is applied.
+    entries: Mutex<Entries>,
+    /// Reads and writes that wait until it is applied.
     awaited: AtomicUsize,
-    /// How long a KiB takes, by what was applied last.
-    ns_per_kib: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// Log index and time of the commit, ascending.
+    committed: VecDeque<(u64, Instant)>,
+    bytes: usize,
 }
 
 impl Backlog {
-    /// Counts an entry until what is returned is dropped.
-    pub(crate) fn enter(self: &Arc<Self>, bytes: usize) -> Behind {
-        self.entries.fetch_add(1, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
-        Behind { backlog: self.clone(), bytes }
+    /// Counts an entry that is committed now, until what is returned is dropped.
+    pub(crate) fn enter(self: &Arc<Self>, log_index: u64, bytes: usize, now: Instant) -> Behind {
+        let mut entries = self.entries.lock();
+        entries.committed.push_back((log_index, now));
+        entries.bytes += bytes;
+        drop(entries);
+        Behind { backlog: self.clone(), log_index, bytes }
     }
 
     /// Counts somebody who waits for it until what is returned is dropped.
-    pub(crate) fn await_it(&self) -> Awaiting<'_> {
+    pub(crate) fn awaited(self: &Arc<Self>) -> Awaited {
         self.awaited.fetch_add(1, Relaxed);
-        Awaiting(self)
+        Awaited(self.clone())
     }
 
-    /// Learns how long entries take.
-    pub(crate) fn learn(&self, ns_per_byte: f64) {
-        self.ns_per_kib.store((ns_per_byte * 1024.0) as u64, Relaxed);
-    }
-
-    fn is_short(&self) -> bool {
-        let bytes = self.bytes.load(Relaxed);
-        let expected_ns = (bytes as u64 / 1024).saturating_mul(self.ns_per_kib.load(Relaxed));
+    /// Whether it is short enough to answer before it is applied.
+    pub(crate) fn is_short(&self, now: Instant) -> bool {
+        let entries = self.entries.lock();
+        let oldest = entries.committed.front();
         self.awaited.load(Relaxed) == 0
-            && self.entries.load(Relaxed) <= BACKLOG_ENTRIES_MAX
-            && bytes <= BACKLOG_BYTES_MAX
-            && expected_ns <= BACKLOG_MAX.as_nanos() as u64
+            && entries.committed.len() <= BACKLOG_ENTRIES_MAX
+            && entries.bytes <= BACKLOG_BYTES_MAX
+            && oldest.is_none_or(|(_, committed)| now - *committed <= BACKLOG_AGE_MAX)
     }
 }
 
@@ -55,27 +60,27 @@ impl Backlog {
 #[derive(Debug)]
 pub(crate) struct Behind {
     backlog: Arc<Backlog>,
+    log_index: u64,
     bytes: usize,
-}
-
-impl Behind {
-    /// Whether the backlog, with this entry, is short enough to answer before it is applied.
-    pub(crate) fn is_short(&self) -> bool {
-        self.backlog.is_short()
-    }
 }
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        self.backlog.entries.fetch_sub(1, Relaxed);
-        self.backlog.bytes.fetch_sub(self.bytes, Relaxed);
+        let mut entries = self.backlog.entries.lock();
+        // Entries are applied in order: it is the first, but when Raft gives several up.
+        let place = entries.committed.binary_search_by_key(&self.log_index, |(index, _)| *index);
+        if let Ok(place) = place {
+            entries.committed.remove(place);
+        }
+        entries.bytes -= self.bytes;
     }
 }
 
 /// Somebody who waits until the backlog is applied.
-pub(crate) struct Awaiting<'a>(&'a Backlog);
+#[derive(Debug)]
+pub(crate) struct Awaited(Arc<Backlog>);
 
-impl Drop for Awaiting<'_> {
+impl Drop for Awaited {
     fn drop(&mut self) {
         self.0.awaited.fetch_sub(1, Relaxed);
     }
@@ -86,25 +91,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn early_answers_end_when_it_grows_long_or_somebody_waits() {
-        let backlog = Arc::new(Backlog::default());
-        let first = backlog.enter(1 << 10);
-        assert!(first.is_short());
-        let awaiting = backlog.await_it();
-        assert!(!first.is_short());
-        drop(awaiting);
-        assert!(first.is_short());
-        let large = backlog.enter(BACKLOG_BYTES_MAX);
-        assert!(!large.is_short());
+    fn early_answers_end_when_it_grows_long_or_old_or_somebody_waits() {
+        let (backlog, now) = (Arc::new(Backlog::default()), Instant::now());
+        let first = backlog.enter(1, 1 << 10, now);
+        assert!(backlog.is_short(now));
+        let awaited = backlog.awaited();
+        assert!(!backlog.is_short(now));
+        drop(awaited);
+        assert!(backlog.is_short(now));
+        let large = backlog.enter(2, BACKLOG_BYTES_MAX, now);
+        assert!(!backlog.is_short(now));
         drop(large);
-        let many: Vec<_> = (0..BACKLOG_ENTRIES_MAX).map(|_| backlog.enter(0)).collect();
-        assert!(!first.is_short());
+        let many: Vec<_> =
+            (0..BACKLOG_ENTRIES_MAX as u64).map(|index| backlog.enter(3 + index, 0, now)).collect();
+        assert!(!backlog.is_short(now));
         drop(many);
-        assert!(first.is_short());
-        // A KiB in the time of all of it.
-        backlog.learn(BACKLOG_MAX.as_nanos() as f64 / 1023.0);
-        assert!(!first.is_short());
+        assert!(backlog.is_short(now + BACKLOG_AGE_MAX));
+        let later = now + BACKLOG_AGE_MAX + BACKLOG_AGE_MAX;
+        let second = backlog.enter(600, 0, later);
+        assert!(!backlog.is_short(later), "the first has waited for long");
         drop(first);
-        assert!(backlog.enter(0).is_short());
+        assert!(backlog.is_short(later));
+        drop(second);
+        assert!(backlog.is_short(later + later.elapsed() + BACKLOG_AGE_MAX * 2));
     }
 }

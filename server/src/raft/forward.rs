@@ -43,7 +43,7 @@ impl Wire for ForwardRequest {
 /// The leader's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ForwardAnswer {
-    /// Applied at this index, with these replies.
+    /// Committed at this index, with these replies.
     Done(u64, Vec<Reply>),
     /// Not proposed: the node asked does not lead.
     NotLeader,

@@ -8,7 +8,7 @@
 use crate::clock::Clock;
 use crate::config::{ReadConfirmation, Settings};
 use crate::limits::{
-    BACKLOG_MAX, FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT,
+    BACKLOG_AGE_MAX, FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT,
     SUBMISSION_BYTES_MAX,
 };
 use crate::raft::applier::{Applier, Machine, store_index};
@@ -250,15 +250,21 @@ impl Node {
         self.shared.wait_applied(log_index, wait).await
     }
 
-    /// Gives a leader a moment to apply what a session has written, so that what it shows of itself
-    /// includes that.
+    /// Gives a leader a moment to apply what a session has written, so that what it shows includes
+    /// that.
     pub(crate) async fn settle(&self, log_index: u64) {
         if self.shared.machine.applied().log_index < log_index
             && self.leadership() == Leadership::Here
         {
             // Where the disk is full, what is committed waits for room; who asks has to see that.
-            drop(self.shared.wait_applied(log_index, BACKLOG_MAX).await);
+            drop(self.shared.wait_applied(log_index, BACKLOG_AGE_MAX).await);
         }
+    }
+
+    /// Waits until what is committed, as far as this node knows, is applied here.
+    pub(crate) async fn apply_committed(&self, wait: Duration) -> Result<(), ReplicationError> {
+        let committed = self.shared.raft.metrics().borrow_watched().local_committed;
+        self.wait_applied(committed.as_ref().map_or(0, store_index), wait).await
     }
 
     /// Whether the log takes no entries of clients and duties, for want of room on the disk.
@@ -331,7 +337,7 @@ impl Shared {
         if applied.borrow().log_index >= log_index {
             return Ok(());
         }
-        let _awaiting = self.machine.backlog.await_it();
+        let _awaited = self.machine.backlog.awaited();
         let reached = applied.wait_for(|state| state.log_index >= log_index);
         match tokio::time::timeout(wait, reached).await {
             Ok(Ok(_)) => Ok(()),
@@ -353,11 +359,14 @@ async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
                 && let Some(committed) = confirm::by_saved_votes(&shared, wait).await
             {
                 let index = store_index(&committed);
-                shared.wait_applied(index, wait).await?;
+                if !mutants::on(Mutant::LeaderReadsBeforeApply) {
+                    shared.wait_applied(index, wait).await?;
+                }
                 return Ok(index);
             }
             // Bounded, because Raft itself waits without end for the entry to be applied, and a
             // leader that was cut off from the others before it committed one never applies it.
+            let _awaited = shared.machine.backlog.awaited();
             let confirming = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
             let confirmed = tokio::time::timeout(wait, confirming)
                 .await

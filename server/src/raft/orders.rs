@@ -445,6 +445,8 @@ impl Node {
         if self.shared.machine.engine.stats().engine == "memory" {
             return Err("the memory engine has no durable state".to_owned());
         }
+        let late = |_| "what is committed is not applied yet".to_owned();
+        self.apply_committed(ORDER_WAIT).await.map_err(late)?;
         let before = self.shared.machine.applied().log_index;
         let mut again = Instant::now() + Duration::from_secs(1);
         self.shared.raft.trigger().snapshot().await.map_err(|error| error.to_string())?;

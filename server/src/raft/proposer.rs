@@ -5,11 +5,11 @@
 
 use crate::config::Settings;
 use crate::limits::{
-    ENCODE_INLINE_BYTES_MAX, GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT,
-    WRITES_WAITING_BYTES_MAX,
+    BACKLOG_ENTRIES_MAX, ENCODE_INLINE_BYTES_MAX, GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX,
+    WRITE_OUTCOME_WAIT, WRITES_WAITING_BYTES_MAX,
 };
-use crate::raft::applier::store_index;
-use crate::raft::backlog::{Backlog, Behind};
+use crate::raft::applier::{Machine, store_index};
+use crate::raft::backlog::{Awaited, Behind};
 use crate::raft::error::ReplicationError;
 use crate::raft::node::Shared;
 use crate::raft::responder::{Reply as Responder, Waiter};
@@ -24,7 +24,9 @@ use parking_lot::Mutex;
 use protocol::Reply;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use storage::mutants::{self, Mutant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 /// What became of a submission: the entry's index, and one reply for each of its operations.
 pub(crate) type Outcome = Result<(u64, Vec<Reply>), ReplicationError>;
@@ -41,17 +43,8 @@ pub(crate) struct Operations {
 /// Operations, and where their outcome goes.
 pub(crate) struct Submission {
     pub(crate) operations: Operations,
-    /// Both are gone when it was answered.
-    asker: Option<(oneshot::Sender<Outcome>, Waiting)>,
-}
-
-impl Submission {
-    /// A client that is gone no longer wants its replies.
-    fn answer(&mut self, outcome: impl FnOnce() -> Outcome) {
-        if let Some((done, _waiting)) = self.asker.take() {
-            drop(done.send(outcome()));
-        }
-    }
+    done: oneshot::Sender<Outcome>,
+    _waiting: Waiting,
 }
 
 /// Bytes that count as waiting until this is dropped.
@@ -90,33 +83,33 @@ impl Group {
         match outcome {
             Ok((index, replies)) => {
                 let mut replies = replies.into_iter();
-                for mut submission in self.submissions {
+                for submission in self.submissions {
                     let count = submission.operations.count as usize;
                     let share: Vec<Reply> = replies.by_ref().take(count).collect();
-                    submission.answer(|| Ok((index, share)));
+                    // A client that is gone no longer wants its replies.
+                    drop(submission.done.send(Ok((index, share))));
                 }
             }
             Err(error) => {
-                for mut submission in self.submissions {
-                    submission.answer(|| Err(error.clone()));
+                for submission in self.submissions {
+                    drop(submission.done.send(Err(error.clone())));
                 }
             }
         }
     }
 
-    /// Answers what needs not be applied to be known, when the entry is committed at `index`.
+    /// Whether all of it answers OK whatever the data hold.
+    fn is_certain(&self) -> bool {
+        self.submissions.iter().all(|submission| submission.operations.certain)
+    }
+
+    /// Answers OK to all of it, whose entry is at `index`; nobody waits for it any more.
     fn finish_certain(&mut self, index: u64) {
-        let mut is_all = true;
-        for submission in &mut self.submissions {
-            let Operations { count, certain, .. } = submission.operations;
-            if certain {
-                submission.answer(|| Ok((index, vec![Reply::OK; count as usize])));
-            }
-            is_all &= certain;
+        for submission in self.submissions.drain(..) {
+            let replies = vec![Reply::OK; submission.operations.count as usize];
+            drop(submission.done.send(Ok((index, replies))));
         }
-        if is_all {
-            self.in_flight = None;
-        }
+        self.in_flight = None;
     }
 }
 
@@ -200,7 +193,7 @@ impl Groups {
         let (done, outcome) = oneshot::channel();
         let waiting = Waiting::admit(&self.waiting_bytes, operations.encoded.len())
             .ok_or(ReplicationError::Overloaded)?;
-        let submission = Submission { operations, asker: Some((done, waiting)) };
+        let submission = Submission { operations, done, _waiting: waiting };
         self.queue.try_send(submission).map_err(|_| ReplicationError::Overloaded)?;
         let unknown = |why: &str| Err(ReplicationError::OutcomeUnknown(why.to_owned()));
         match tokio::time::timeout(WRITE_OUTCOME_WAIT, outcome).await {
@@ -256,27 +249,37 @@ async fn run<F, Fut>(
 /// A group in this node's log.
 struct Proposed {
     group: Group,
-    backlog: Arc<Backlog>,
+    machine: Arc<Machine>,
+    /// Since it is committed.
     behind: Option<Behind>,
+    /// Since then, if it waits to be applied.
+    awaited: Option<Awaited>,
 }
 
 impl Waiter<WriteResult> for Proposed {
     fn committed(&mut self, log_id: LogId) {
-        let behind = self.backlog.enter(self.group.bytes);
-        if behind.is_short() {
-            self.group.finish_certain(store_index(&log_id));
+        let (backlog, now) = (&self.machine.backlog, Instant::now());
+        let index = store_index(&log_id);
+        self.behind = Some(backlog.enter(index, self.group.bytes, now));
+        if !self.group.is_certain() {
+            self.awaited = Some(backlog.awaited());
+            return;
         }
-        self.behind = Some(behind);
+        // What others proposed is no part of the backlog, and is there all the same.
+        let behind = index.saturating_sub(self.machine.applied().log_index);
+        if backlog.is_short(now) && behind <= BACKLOG_ENTRIES_MAX as u64 {
+            self.group.finish_certain(index);
+        }
     }
 
     fn completed(self: Box<Self>, outcome: WriteResult) {
-        drop(self.behind);
+        drop((self.behind, self.awaited));
         self.group.finish(replies(outcome));
     }
 }
 
-/// Puts a group into this node's log; the group is finished when the entry is applied here, and those
-/// of its operations that answer OK whatever the data hold when it is committed.
+/// Puts a group into this node's log. It is finished when the entry is applied here, or committed if
+/// all of it answers OK whatever the data hold.
 pub(crate) async fn propose(shared: Arc<Shared>, group: Group) {
     let header = EntryHeader {
         now_ms: shared.clock.unix_ms(),
@@ -297,8 +300,12 @@ pub(crate) async fn propose(shared: Arc<Shared>, group: Group) {
         };
         work(&*shared.machine.workers, assemble).await
     };
-    let backlog = shared.machine.backlog.clone();
-    let responder = Responder::new(Proposed { group, backlog, behind: None });
+    let machine = shared.machine.clone();
+    let mut proposed = Proposed { group, machine, behind: None, awaited: None };
+    if mutants::on(Mutant::CertainWhenProposed) && proposed.group.is_certain() {
+        proposed.group.finish_certain(proposed.machine.applied().log_index);
+    }
+    let responder = Responder::new(proposed);
     // A failure drops the responder, and with it the group: its clients learn "unknown".
     drop(shared.raft.client_write_ff(Proposal(entry), Some(responder)).await);
 }

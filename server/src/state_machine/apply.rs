@@ -139,7 +139,7 @@ pub fn check_operations(operations: &Bytes) -> Result<Checked, StorageError> {
             Operation::Command { request, .. } => {
                 let spec = find(request)?;
                 checked.may_grow |= spec.flags.has(Flags::DENYOOM);
-                checked.certain &= commands::answers_ok(spec, request);
+                checked.certain &= commands::answers_ok(request);
             }
             Operation::Multi { commands, .. } => {
                 checked.certain = false;

@@ -198,7 +198,7 @@ impl Cluster {
         let driver: SharedDriver = Arc::new(Mutex::new(Some(driver)));
         let turns = Turns { driver: driver.clone(), work, latency, dice: self.dice.fork() };
         tokio::spawn(turns.give(dead.clone(), self.trace.clone()));
-        let engine = SimEngine::open(id, state, driver, self.trace.clone());
+        let engine = SimEngine::open(id, state, driver, self.trace.clone(), self.dice.fork());
         let engine = engine.map_err(io::Error::other)?;
         let dir = self.dirs.path().join(id.to_string());
         std::fs::create_dir_all(&dir)?;

@@ -4,6 +4,7 @@
 //! durable at once, and an installed snapshot is durable. The store of a node that crashed changes
 //! nothing any more.
 
+use crate::dice::Dice;
 use crate::trace::Trace;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,6 +14,9 @@ use storage::log::Driver;
 use storage::memory::MemoryEngine;
 use storage::snapshot::{SnapshotSink, SnapshotSource};
 use storage::txn::{Engine, EngineStats, ReadTxn, WriteTxn};
+
+/// Entries of a thousand that have to wait for room in the store.
+const WITHOUT_ROOM_PER_MILLE: u64 = 20;
 
 /// Bytes of a chunk when a state is copied.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -34,6 +38,7 @@ pub struct SimEngine {
     durable: DurableState,
     driver: SharedDriver,
     trace: Trace,
+    dice: Dice,
 }
 
 fn copy(from: &MemoryEngine) -> Result<MemoryEngine, StorageError> {
@@ -59,9 +64,10 @@ impl SimEngine {
         durable: DurableState,
         driver: SharedDriver,
         trace: Trace,
+        dice: Dice,
     ) -> Result<SimEngine, StorageError> {
         let memory = copy(&durable.state.lock())?;
-        Ok(SimEngine { id, memory, durable, driver, trace })
+        Ok(SimEngine { id, memory, durable, driver, trace, dice })
     }
 
     /// Makes the state durable as it is, unless the node has crashed.
@@ -87,8 +93,9 @@ impl Engine for SimEngine {
         self.memory.write(log_index)
     }
 
+    /// Now and then there is none: who applies has to wait until a worker has waited for it.
     fn has_room(&self) -> bool {
-        true
+        !self.dice.chance(WITHOUT_ROOM_PER_MILLE)
     }
 
     fn wait_for_room(&self) -> Result<(), StorageError> {

@@ -4,6 +4,7 @@
 //! it. Nothing happens in between: a view shows exactly what was set.
 
 use super::{Invariant, Look, View};
+use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::engine::{DurableState, SharedDriver, SimEngine};
 use crate::trace::Trace;
@@ -33,7 +34,7 @@ impl Scene {
             let (log, driver) = opened.unwrap();
             let driver: SharedDriver = Arc::new(Mutex::new(Some(driver)));
             let state = DurableState::default();
-            let engine = SimEngine::open(id, state, driver.clone(), trace).unwrap();
+            let engine = SimEngine::open(id, state, driver.clone(), trace, Dice::new(id)).unwrap();
             let applied = Default::default();
             let seen = Observed {
                 term: 1,

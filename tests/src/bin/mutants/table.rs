@@ -148,6 +148,15 @@ pub(crate) fn catchers(mutant: Mutant) -> Vec<Catcher> {
         Mutant::ReadsBeforeApply => {
             vec![cluster("reads::a_follower_that_slept_answers_with_what_is"), HISTORIES, SIM]
         }
+        Mutant::LeaderReadsBeforeApply => {
+            let test = "raft::node::tests::a_certain_write_is_answered_before_it_is_applied_and_reads_wait_for_it";
+            vec![server(test), HISTORIES, SIM]
+        }
+        Mutant::CertainWhenProposed => vec![
+            cluster("reads::a_leader_alone_serves_no_reads_and_acknowledges_no_writes"),
+            ROUNDS,
+            SIM,
+        ],
         Mutant::BarrierJoinedLate => vec![
             server("raft::barrier::tests::a_read_never_joins_a_round_that_began_before_it"),
             HISTORIES,
