@@ -224,6 +224,7 @@ async fn loneliness(node: Node, bootstrap: Arc<Bootstrap>) {
         let own = node.shared.identity.node_id();
         let metrics = node.shared.raft.server_metrics();
         let known = metrics.borrow_watched().membership_config.clone();
+        let ours = metrics.borrow_watched().committed_membership_config.clone();
         for (id, address) in known.nodes().filter(|(id, _)| **id != own) {
             let link = node.shared.link(*id, address);
             let asked = link.call(Kind::Membership, Bytes::new(), VOTE_ANSWER_WAIT).await;
@@ -231,10 +232,46 @@ async fn loneliness(node: Node, bootstrap: Arc<Bootstrap>) {
             else {
                 continue;
             };
-            if theirs.log_id() > known.log_id() && theirs.get_node(&own).is_none() {
+            if was_let_go(own, &ours, &theirs) {
                 bootstrap.believe_removed(&node, *theirs.log_id());
                 break;
             }
         }
+    }
+}
+
+/// Whether a node was a member and is none any more, by what it and another member have committed. A
+/// node that is still catching up has not seen itself come in: then the other's membership may be
+/// newer than its own, and yet from before.
+fn was_let_go(own: u64, ours: &StoredMembership, theirs: &StoredMembership) -> bool {
+    ours.get_node(&own).is_some()
+        && theirs.get_node(&own).is_none()
+        && theirs.log_id() > ours.log_id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::types::{Membership, NodeAddress, log_id};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn committed(index: u64, voters: &[u64], learners: &[u64]) -> StoredMembership {
+        let all = voters.iter().chain(learners).map(|id| (*id, NodeAddress::default()));
+        let voters = vec![voters.iter().copied().collect::<BTreeSet<u64>>()];
+        let membership = Membership::new(voters, all.collect::<BTreeMap<_, _>>()).unwrap();
+        StoredMembership::new(Some(log_id(1, index)), membership)
+    }
+
+    #[test]
+    fn only_a_member_that_is_none_any_more_was_let_go() {
+        let before = committed(0, &[1, 2, 3], &[]);
+        let changed = committed(5, &[1, 2, 4], &[]);
+        assert!(!was_let_go(5, &before, &changed), "it is catching up, and comes in later");
+        let with = committed(9, &[1, 2, 4], &[5]);
+        let without = committed(12, &[1, 2, 4], &[]);
+        assert!(was_let_go(5, &with, &without));
+        assert!(!was_let_go(5, &with, &changed), "the other is behind");
+        assert!(!was_let_go(5, &with, &with));
+        assert!(was_let_go(3, &before, &changed));
     }
 }
