@@ -158,7 +158,7 @@ pub struct RaftFigures {
     pub peers_refused: u64,
     /// Commands that wait to be gathered into an entry.
     pub proposals_waiting: u64,
-    /// Entries proposed and not yet committed.
+    /// Entries proposed and not yet answered.
     pub entries_in_flight: u64,
     /// Median of the commands in an entry.
     pub group_commit_p50: u64,

@@ -450,6 +450,9 @@ fn raft_config(settings: &Settings) -> openraft::Config {
         api_batch_linger_ms: 0,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
+        // The end of a log that is damaged before a mark follows it looks like a torn write, and is cut.
+        // What the node had said it has is then sent again: the sooner, the fewer copies are missing.
+        allow_log_reversion: Some(true),
         quorum_loss_probe_interval: Some(2 * max_ms),
         replication_lag_threshold: 1_000_000,
         // Purging is ours alone: by bytes, and never past what is durable (see `duties`).

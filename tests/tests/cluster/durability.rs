@@ -188,6 +188,31 @@ fn a_log_damaged_in_the_middle_keeps_the_node_from_starting() {
     assert!(output.contains("log") && output.contains("damage"), "{output}");
 }
 
+/// The last record of a log that is damaged before a mark follows it looks like a torn write, and is cut.
+/// The leader knows that the node had it.
+#[test]
+fn a_follower_that_lost_the_end_of_its_log_is_given_it_again() {
+    let mut cluster = Cluster::start(3, &[]);
+    let leader = cluster.leader();
+    let follower = cluster.others(leader)[0];
+    let mut client = cluster.nodes[leader].client();
+    for number in 0..50 {
+        expect(&mut client, &format!("SET k{number} marker-{number}-marker"), "OK");
+    }
+    expect(&mut client, "WAIT 2 10000", "2");
+    cluster.nodes[follower].kill();
+    let (path, at) = find(&cluster.nodes[follower].dir.join("log"), b"marker-49-marker");
+    let mut bytes = fs::read(&path).expect("the segment can be read");
+    bytes[at] ^= 0x10;
+    fs::write(&path, bytes).expect("the segment can be written");
+    cluster.nodes[follower].spawn();
+    expect(&mut client, "SET later marker", "OK");
+    cluster.wait_converged();
+    let mut client = cluster.nodes[follower].client();
+    expect(&mut client, "GET k49", "marker-49-marker");
+    expect(&mut client, "GET later", "marker");
+}
+
 /// Tables are not read when a node starts. What a read finds is an error there, and the node leaves
 /// the service to the others, as soon as they can do without it.
 #[test]
