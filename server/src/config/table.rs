@@ -255,13 +255,6 @@ static CLUSTER: &[Setting] = &[
          has, or redirect.",
     ),
     row(
-        "read-confirmation",
-        "votes",
-        choice!(read_confirmation: ReadConfirmation),
-        "How a leader confirms that it still leads before it serves reads: by the votes that a \
-         majority has saved, or by heartbeats, which wait for the followers' disks.",
-    ),
-    row(
         "follower-writes",
         "redirect",
         choice!(follower_writes: FollowerWrites),

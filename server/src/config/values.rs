@@ -42,22 +42,6 @@ impl FollowerReads {
     pub const NAMES: [&'static str; 3] = ["linearizable", "stale", "redirect"];
 }
 
-/// How a leader confirms that it leads before it serves reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadConfirmation {
-    /// Asks the voters whether the vote they saved is still for it.
-    Votes,
-    /// Sends heartbeats, which followers answer when their disk has what came before.
-    Heartbeats,
-}
-
-impl ReadConfirmation {
-    /// Every variant, in the order of the names.
-    pub const ALL: [Self; 2] = [Self::Votes, Self::Heartbeats];
-    /// The names, as settings spell them.
-    pub const NAMES: [&'static str; 2] = ["votes", "heartbeats"];
-}
-
 /// What a follower does with a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FollowerWrites {
@@ -228,7 +212,6 @@ pub struct Values {
     pub latency_tracking: bool,
     pub appendfsync: AppendFsync,
     pub follower_reads: FollowerReads,
-    pub read_confirmation: ReadConfirmation,
     pub follower_writes: FollowerWrites,
     pub heartbeat_interval_ms: u64,
     pub election_timeout_min_ms: u64,
@@ -291,7 +274,6 @@ impl Values {
             latency_tracking: true,
             appendfsync: AppendFsync::Always,
             follower_reads: FollowerReads::Linearizable,
-            read_confirmation: ReadConfirmation::Votes,
             follower_writes: FollowerWrites::Redirect,
             heartbeat_interval_ms: 0,
             election_timeout_min_ms: 0,

@@ -8,8 +8,11 @@
 //! The answer needs neither the peer's Raft task nor its disk, where the answer to a heartbeat waits
 //! until what came before it is synced.
 //!
-//! A majority is one of each configuration of the effective membership: both, while it changes. What
-//! this cannot confirm is not refused but left to Raft's own way.
+//! A majority is one of each configuration of the effective membership: both, while it changes.
+//!
+//! What this cannot confirm is refused. The Raft library's own read index is no way out: it takes the
+//! answer to an append for that to every append up to the same entry, also to one that was sent later
+//! and never arrived, so a leader that was cut off confirmed itself by answers from before.
 
 use crate::raft::codec::Wire;
 use crate::raft::frame::Kind;

@@ -6,7 +6,7 @@
 //! (`orders`), forming and joining a cluster (`bootstrap`), the peers' side (`peer_server`).
 
 use crate::clock::Clock;
-use crate::config::{ReadConfirmation, Settings};
+use crate::config::Settings;
 use crate::limits::{
     BACKLOG_AGE_MAX, FORWARD_ANSWER_WAIT, LEADER_LOOK_INTERVAL, READ_INDEX_ANSWER_WAIT,
     SUBMISSION_BYTES_MAX,
@@ -29,7 +29,7 @@ use crate::raft::types::{NodeAddress, Raft};
 use crate::surroundings::Surroundings;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
-use openraft::{ReadPolicy, ServerState, SnapshotPolicy};
+use openraft::{ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -355,24 +355,12 @@ async fn read_round(shared: Arc<Shared>) -> Result<u64, ReplicationError> {
         }
         Leadership::Here => {
             let wait = READ_INDEX_ANSWER_WAIT / 2;
-            if shared.settings.load().read_confirmation == ReadConfirmation::Votes
-                && let Some(committed) = confirm::by_saved_votes(&shared, wait).await
-            {
-                let index = store_index(&committed);
-                if !mutants::on(Mutant::LeaderReadsBeforeApply) {
-                    shared.wait_applied(index, wait).await?;
-                }
-                return Ok(index);
+            let confirmed = confirm::by_saved_votes(&shared, wait).await;
+            let index = store_index(&confirmed.ok_or(ReplicationError::NotLeader)?);
+            if !mutants::on(Mutant::LeaderReadsBeforeApply) {
+                shared.wait_applied(index, wait).await?;
             }
-            // Bounded, because Raft itself waits without end for the entry to be applied, and a
-            // leader that was cut off from the others before it committed one never applies it.
-            let _awaited = shared.machine.backlog.awaited();
-            let confirming = shared.raft.ensure_linearizable(ReadPolicy::ReadIndex);
-            let confirmed = tokio::time::timeout(wait, confirming)
-                .await
-                .map_err(|_| ReplicationError::NotLeader)?
-                .map_err(|_| ReplicationError::NotLeader)?;
-            Ok(store_index(confirmed.log_id()))
+            Ok(index)
         }
         Leadership::At(id, address) => {
             let link = shared.link(id, &address);
