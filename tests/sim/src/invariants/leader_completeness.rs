@@ -1,6 +1,7 @@
 //! Who leads has every entry that was committed in a term before its own.
 //!
-//! Committed is what any node has applied. Terms of applied entries also must never change.
+//! Committed is what any node has applied. Terms of applied entries also must never change. A node that has
+//! just started has applied what its state holds and names no term yet; it is looked at once it does.
 
 use super::{Invariant, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ impl Invariant for LeaderCompleteness {
     fn check(&mut self, view: &View) -> Result<(), String> {
         for (id, node) in &view.nodes {
             let seen = node.seen;
+            if seen.term == 0 {
+                continue;
+            }
             let log = node.log.shard(0);
             let upto = seen.applied.log_index;
             for index in (0..upto).rev() {
@@ -28,10 +32,12 @@ impl Invariant for LeaderCompleteness {
                     let term = position.term;
                     return Err(format!("node {id} applied {index} of term {term}, not {known:?}"));
                 }
-                if known.is_some_and(|(_, in_term)| in_term <= seen.term) {
+                // Its term may be told a moment later than what it applied; it is no lower than the entry's.
+                let in_term = seen.term.max(position.term);
+                if known.is_some_and(|(_, known)| known <= in_term) {
                     break;
                 }
-                self.committed.insert(index, (position.term, seen.term));
+                self.committed.insert(index, (position.term, in_term));
             }
         }
         for (id, node) in &view.nodes {
@@ -87,6 +93,26 @@ mod tests {
         scene.passes(&mut invariant);
         lead(&mut scene, 3, 3);
         scene.fails(&mut invariant, "leader 3 of term 3 has None at 1, committed in 1");
+    }
+
+    #[test]
+    fn a_node_that_names_no_term_yet_says_nothing_of_when_an_entry_was_committed() {
+        let (mut scene, mut invariant) = (Scene::new(), LeaderCompleteness::default());
+        for id in [1, 2] {
+            scene.append(id, (0, 1), "a");
+        }
+        scene.append(1, (1, 3), "b");
+        scene.append(2, (1, 2), "c");
+        scene.applied(1, 2, 3, 0);
+        scene.node(1).seen.term = 0;
+        scene.passes(&mut invariant);
+        // It led before the entry of term 3 was committed.
+        lead(&mut scene, 2, 2);
+        scene.passes(&mut invariant);
+        scene.node(1).seen.term = 3;
+        scene.passes(&mut invariant);
+        lead(&mut scene, 2, 4);
+        scene.fails(&mut invariant, "leader 2 of term 4 has Some(2) at 1, committed in 3");
     }
 
     #[test]
