@@ -82,6 +82,8 @@ struct Node {
     founder: bool,
     /// It was let go, and never starts again.
     retired: bool,
+    /// What its disk is told to fail for.
+    doom: Crash,
     life: u64,
     running: Option<Incarnation>,
 }
@@ -137,6 +139,7 @@ impl Cluster {
             latency: Latency(Arc::new((AtomicU64::new(DISK_US.0), AtomicU64::new(DISK_US.1)))),
             founder,
             retired: false,
+            doom: Crash::LogFailed,
             life: 0,
             running: None,
         };
@@ -180,6 +183,7 @@ impl Cluster {
             let startable = |node: &&mut Node| node.running.is_none() && !node.retired;
             let Some(node) = nodes.get_mut(&id).filter(startable) else { return Ok(()) };
             node.life += 1;
+            node.doom = Crash::LogFailed;
             let (disk, state, clock) = (node.disk.clone(), node.state.clone(), node.clock.clone());
             (disk, state, clock, node.latency.clone(), node.founder, node.life)
         };
@@ -247,10 +251,12 @@ impl Cluster {
         }
     }
 
-    /// Lets the disk of a node that runs fail after so many operations.
-    pub fn fail_disk(&self, id: u64, after: u64) {
-        if let Some(node) = self.nodes.lock().get(&id).filter(|node| node.running.is_some()) {
+    /// Lets the disk of a node that runs fail after so many operations: in the midst of what its log
+    /// writes. The node crashes this way then.
+    pub fn fail_disk(&self, id: u64, after: u64, how: Crash) {
+        if let Some(node) = self.nodes.lock().get_mut(&id).filter(|node| node.running.is_some()) {
             node.disk.fail_after(after);
+            node.doom = how;
         }
     }
 
@@ -268,12 +274,13 @@ impl Cluster {
         }
     }
 
-    /// Crashes the nodes whose log has failed: their process would have ended. Their disks work
-    /// again afterwards.
+    /// Crashes the nodes whose log has failed: their process would have ended, or their power is
+    /// cut. Their disks work again afterwards.
     pub fn crash_failed(&self) {
         for (id, incarnation) in self.running() {
             if incarnation.log.failure().is_some() {
-                self.crash(id, Crash::LogFailed);
+                let doom = self.nodes.lock().get(&id).map(|node| node.doom);
+                self.crash(id, doom.unwrap_or(Crash::LogFailed));
             }
         }
     }

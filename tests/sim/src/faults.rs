@@ -43,7 +43,7 @@ pub enum Class {
 use Class::*;
 
 /// What is known of a class: the event of its strikes, and the events that show its effects, which no
-/// other class has.
+/// other class has. Each of them must happen in a run of many seeds.
 pub struct Row {
     pub class: Class,
     pub strike: &'static str,
@@ -59,7 +59,7 @@ pub const CLASSES: [Row; 13] = [
     row(
         Weather,
         "bad links",
-        &["frame lost", "frame doubled", "frame overtaken", "connection broken"],
+        &["frame delayed", "frame lost", "frame doubled", "frame overtaken", "connection broken"],
     ),
     row(Partition, "partition", &["cut by partition"]),
     row(OneWay, "one-way partition", &["cut one-way"]),
@@ -72,8 +72,15 @@ pub const CLASSES: [Row; 13] = [
     row(Clock, "wrong clock", &["wrong date"]),
     row(Membership, "members changed", &["node added", "node let go"]),
     row(Transfer, "leadership transfer", &["leadership handed over"]),
-    row(Snapshot, "snapshot and purge", &["snapshot made"]),
+    row(Snapshot, "snapshot and purge", &["snapshot made", "log purged"]),
 ];
+
+/// Power cuts of a thousand that strike amid what a log writes and syncs, not between two such turns, and
+/// the operations of the disk until then, at most.
+const CUT_IN_TURN_PER_MILLE: u64 = 500;
+const CUT_OPERATIONS_MAX: u64 = 6;
+/// Time within which the power of all is gone, when it goes in turns, in milliseconds.
+const ALL_CUT_WITHIN_MS: u64 = 60;
 
 /// Fewest classes of a run.
 const CLASSES_MIN: usize = 3;
@@ -146,6 +153,8 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
     if let Some(row) = CLASSES.iter().find(|row| row.class == class) {
         cluster.trace.note(row.strike, one);
     }
+    // The invariants are looked at before anything is gone.
+    tokio::task::yield_now().await;
     match class {
         Weather => cluster.network.set_weather(weather(dice)),
         Partition => {
@@ -161,8 +170,19 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
         }
         Ring => cluster.network.cut("cut by ring", ring(&ids, one)),
         Kill => cluster.crash(one, Crash::Kill),
+        PowerCut if dice.chance(CUT_IN_TURN_PER_MILLE) => {
+            cluster.fail_disk(one, dice.below(CUT_OPERATIONS_MAX), Crash::PowerCut);
+        }
         PowerCut => cluster.crash(one, Crash::PowerCut),
-        PowerCutAll => ids.iter().for_each(|id| cluster.crash(*id, Crash::PowerCutAll)),
+        PowerCutAll => {
+            if dice.chance(CUT_IN_TURN_PER_MILLE) {
+                for id in &ids {
+                    cluster.fail_disk(*id, dice.below(CUT_OPERATIONS_MAX), Crash::PowerCutAll);
+                }
+                sleep(Duration::from_millis(dice.below(ALL_CUT_WITHIN_MS))).await;
+            }
+            ids.iter().for_each(|id| cluster.crash(*id, Crash::PowerCutAll));
+        }
         SlowDisk => {
             let low = match dice.chance(200) {
                 true => dice.between(1_000_000, 4_000_000),
@@ -170,7 +190,7 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
             };
             cluster.set_disk_latency(one, (low, low + dice.between(0, 400_000)));
         }
-        FailingDisk => cluster.fail_disk(one, dice.below(20)),
+        FailingDisk => cluster.fail_disk(one, dice.below(20), Crash::LogFailed),
         Clock => cluster.skew(one, dice.between(0, 7_200_000_000) as i64 - 3_600_000_000),
         Membership => orders::change_members(cluster, dice).await?,
         Transfer => orders::transfer(cluster, dice),

@@ -18,7 +18,7 @@ const HELP: &str = "\
 cargo sim --seeds A..B [--seconds N] [--replay-every N] [--threads N] [--minutes N] [--until-violated]
   --seeds A..B      seeds to run (0..100)
   --seconds N       simulated seconds with faults in a run (60)
-  --replay-every N  runs each Nth seed twice, and compares the two (100)
+  --replay-every N  runs each Nth seed twice, and the first, and compares the two (100)
   --threads N       runs at the same time (as many as there are processors)
   --minutes N       begins no run after so many minutes, and fails if seeds are left (1440)
   --until-violated  begins no run after a violation
@@ -122,7 +122,8 @@ fn work(
             catch_unwind(run).unwrap_or_else(|_| panicked(seed))
         };
         let report = run();
-        let again = seed.is_multiple_of(options.replay_every).then(run);
+        let is_first_of_many = seed == options.seeds.start && seed + 1 < options.seeds.end;
+        let again = (is_first_of_many || seed.is_multiple_of(options.replay_every)).then(run);
         if let Some(violation) = &report.violation {
             eprintln!("seed {seed}: {violation}");
             ended.fetch_or(options.until_violated, Ordering::Relaxed);

@@ -39,6 +39,8 @@ const ANSWER: u8 = 32;
 const BREAKS_LESS: u64 = 10;
 /// How long a cut direction holds frames before the connection breaks, in milliseconds.
 const HELD_MS: (u64, u64) = (500, 20_000);
+/// From which on a delay counts as a fault.
+const LONG_DELAY: Duration = Duration::from_millis(50);
 /// Pause between two looks at whether a cut direction is open again.
 const CUT_LOOK: Duration = Duration::from_millis(20);
 /// Bytes on their way that a node's socket takes before it makes the sender wait.
@@ -200,10 +202,13 @@ impl Network {
                 copies = 2;
             }
             for _ in 0..copies {
-                let at = Instant::now() + self.delay();
+                let delay = self.delay();
+                let at = Instant::now() + delay;
                 self.trace.note("frame", format_args!("{from}>{to} {kind} {}", frame.len()));
+                if delay >= LONG_DELAY {
+                    self.trace.note("frame delayed", format_args!("{from}>{to} {kind}"));
+                }
                 if keeps_no_order && self.dice.chance(weather.overtaken) {
-                    self.trace.note("frame overtaken", format_args!("{from}>{to} {kind}"));
                     let late = at + self.delay() * 3;
                     tokio::spawn(self.clone().late((from, to), late, frame.clone(), write.clone()));
                 } else if queue.send((at, frame.clone())).is_err() {
@@ -215,9 +220,9 @@ impl Network {
 
     async fn late(self, (from, to): (u64, u64), at: Instant, frame: Vec<u8>, write: SharedWrite) {
         sleep_until(at).await;
-        if self.cut_by(from, to).is_none() {
-            // A closed connection takes no more.
-            drop(write.lock().await.write_all(&frame).await);
+        // A closed connection takes no more.
+        if self.cut_by(from, to).is_none() && write.lock().await.write_all(&frame).await.is_ok() {
+            self.trace.note("frame overtaken", format_args!("{from}>{to} {}", frame[KIND_AT]));
         }
     }
 }

@@ -89,7 +89,16 @@ pub async fn change_members(cluster: &Cluster, dice: &Dice) -> io::Result<()> {
 pub fn transfer(cluster: &Cluster, dice: &Dice) {
     let Some(node) = asked(cluster, dice) else { return };
     let to = Some(dice.pick(&cluster.ids())).filter(|_| dice.chance(500));
-    let order = async move |node: Incarnation| node.replica.transfer(to).await;
+    let at = cluster.clone();
+    let order = async move |node: Incarnation| {
+        let leader = || at.leader().map(|(id, _)| id);
+        let before = leader();
+        node.replica.transfer(to).await?;
+        match before == leader() {
+            true => Err("who leads led before".to_owned()),
+            false => Ok(()),
+        }
+    };
     give(cluster, node, "leadership handed over", "leadership not handed over", order, |_| ());
 }
 
@@ -97,6 +106,15 @@ pub fn transfer(cluster: &Cluster, dice: &Dice) {
 pub fn snapshot(cluster: &Cluster, dice: &Dice) {
     let Some(node) = asked(cluster, dice) else { return };
     let halves = dice.between(1, 6);
-    let order = async move |node: Incarnation| node.replica.snapshot(halves).await;
+    let trace = cluster.trace.clone();
+    let order = async move |node: Incarnation| {
+        let first = || node.log.shard(0).first_index();
+        let before = first();
+        node.replica.snapshot(halves).await?;
+        if first() > before {
+            trace.note("log purged", "");
+        }
+        Ok(())
+    };
     give(cluster, node, "snapshot made", "snapshot not made", order, |_| ());
 }

@@ -3,14 +3,20 @@
 //! Runs without a violation prove something only if faults took effect, clients were answered, and
 //! every seed that was asked for was run: what lacks is a failure, too.
 
+use crate::disk::LOST;
 use crate::faults::{CLASSES, effects_of};
 use crate::run::Report;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Seeds from which on each class of faults must have taken effect: each is in more than half of the
-/// runs.
+/// Seeds from which on each effect of each class of faults must have been seen: each class is in more
+/// than half of the runs.
 pub const SEEDS_FOR_ALL_CLASSES: u64 = 20;
+/// Seeds from which on what comes of several faults together must have been seen, too.
+pub const SEEDS_FOR_RARE_EVENTS: u64 = 200;
+
+/// What comes of several faults together.
+const RARE_EVENTS: [&str; 2] = [LOST, "snapshot received"];
 
 /// Sums of reports.
 #[derive(Clone, Debug, Default)]
@@ -57,8 +63,17 @@ impl Summary {
             failures.push("no read was answered: nothing was tried".to_owned());
         }
         if asked >= SEEDS_FOR_ALL_CLASSES {
-            let idle = CLASSES.iter().filter(|row| effects_of(row, &self.counts) == 0);
-            failures.extend(idle.map(|row| format!("{} never took effect", row.strike)));
+            for row in &CLASSES {
+                let unseen = row.shows.iter().filter(|event| self.count(event) == 0);
+                failures.extend(unseen.map(|event| format!("{}: no {event:?}", row.strike)));
+            }
+        }
+        if asked >= SEEDS_FOR_RARE_EVENTS {
+            let unseen = RARE_EVENTS.iter().filter(|event| self.count(event) == 0);
+            failures.extend(unseen.map(|event| format!("no {event:?} in all runs")));
+        }
+        if asked > 1 && self.replayed == 0 {
+            failures.push("no seed was run twice".to_owned());
         }
         failures
     }
@@ -79,6 +94,7 @@ impl fmt::Display for Summary {
             ("  of them reads", self.reads),
             ("entries applied, all nodes", self.count("applied")),
             ("snapshots installed", self.count("snapshot received")),
+            ("power cuts that lost data", self.count(LOST)),
             ("frames between nodes", self.count("frame")),
             ("writes to disks", self.count("disk write")),
             ("starts of nodes", self.count("start")),
@@ -89,6 +105,9 @@ impl fmt::Display for Summary {
         for row in &CLASSES {
             let (effects, strikes) = (effects_of(row, &self.counts), self.count(row.strike));
             writeln!(out, "{:<28} {effects:>12} {strikes:>12}", row.strike)?;
+            for event in row.shows.iter().filter(|_| row.shows.len() > 1) {
+                writeln!(out, "  {event:<26} {:>12}", self.count(event))?;
+            }
         }
         writeln!(out, "\n{:<28} {:>12}", "violations", self.violations)?;
         let identical = self.replayed - self.differing;
@@ -101,10 +120,10 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    /// A report of a run in which every class took effect, but for this one.
-    fn report(idle: &str) -> Report {
-        let rows = CLASSES.iter().filter(|row| row.strike != idle);
-        let counts = rows.map(|row| (row.shows[0], 1)).collect();
+    /// A report of a run in which every effect was seen, but for this one.
+    fn report(unseen: &str) -> Report {
+        let events = CLASSES.iter().flat_map(|row| row.shows).chain(&RARE_EVENTS);
+        let counts = events.filter(|event| **event != unseen).map(|event| (*event, 1)).collect();
         Report { operations: 2, reads: 1, counts, ..Report::default() }
     }
 
@@ -120,12 +139,28 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_an_effect_is_a_failure_of_many_seeds() {
+    fn an_effect_that_is_not_seen_is_a_failure_of_many_seeds() {
         for row in &CLASSES {
-            let expected = [format!("{} never took effect", row.strike)];
-            assert_eq!(failures(&vec![report(row.strike); 20], 20), expected);
-            assert_eq!(failures(&vec![report(row.strike); 19], 19), [""; 0]);
+            for event in row.shows {
+                let expected = [format!("{}: no {event:?}", row.strike)];
+                assert_eq!(failures(&vec![report(event); 20], 20), expected);
+                assert_eq!(failures(&vec![report(event); 19], 19), [""; 0]);
+            }
         }
+        for event in RARE_EVENTS {
+            let expected = [format!("no {event:?} in all runs")];
+            assert_eq!(failures(&vec![report(event); 200], 200), expected);
+            assert_eq!(failures(&vec![report(event); 199], 199), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn runs_of_which_none_was_replayed_are_a_failure() {
+        let mut summary = Summary::default();
+        summary.add(&report("none"), None);
+        assert_eq!(summary.failures(1), [""; 0]);
+        summary.add(&report("none"), None);
+        assert_eq!(summary.failures(2), ["no seed was run twice"]);
     }
 
     #[test]
