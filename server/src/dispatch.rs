@@ -53,7 +53,10 @@ pub(crate) async fn execute(
             break;
         }
         if checks::is_http(&request) {
-            tracing::warn!(client = %session.client.address, "closed: it speaks HTTP");
+            if let Some(untraced) = server.http.due() {
+                let client = &session.client.address;
+                tracing::warn!(%client, untraced, "closed: it speaks HTTP");
+            }
             session.closing = true;
             break;
         }

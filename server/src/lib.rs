@@ -4,7 +4,7 @@
 //! [`state_machine`] applies log entries, purely; [`raft`] replicates them; [`dispatch`] routes
 //! requests; [`net`] is clients' connections. The node's registries are [`config`], [`clients`],
 //! [`metrics`], [`slowlog`], [`users`], [`acl_log`] and [`status`], seen by commands through [`node_control`]; [`server`]
-//! puts all of it together, `tls` keeps its certificates, and [`cli`] is the binary.
+//! puts all of it together, `complaints` bounds what strangers can have traced, `tls` keeps its certificates, and [`cli`] is the binary.
 //!
 //! Use only downwards: net -> dispatch -> raft -> state_machine -> commands -> storage, protocol.
 
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod commands;
+mod complaints;
 pub mod config;
 mod dispatch;
 mod error;

@@ -161,8 +161,14 @@ pub const PEER_WRITE_BATCH_BYTES: usize = 256 << 10;
 /// Requests of one peer connection that are worked on at a time.
 pub const PEER_REQUESTS_MAX: usize = 1024;
 
-/// Peers that may be connected to the peer listener at a time.
+/// Peers that may be connected to the peer listener at a time, not counting strangers.
 pub const PEER_CONNECTIONS_MAX: usize = 1024;
+
+/// Connections to the peer listener of which no frame was taken yet; the oldest makes way for another.
+pub const STRANGERS_MAX: usize = 256;
+
+/// Time for the first frame of a connection to the peer listener.
+pub const FIRST_FRAME_WAIT: Duration = Duration::from_secs(10);
 
 /// Time for a connection to a peer to be made.
 pub const PEER_CONNECT_WAIT: Duration = Duration::from_millis(1000);

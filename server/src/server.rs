@@ -2,6 +2,7 @@
 
 use crate::clients::ClientRegistry;
 use crate::commands::context::ReadContext;
+use crate::complaints::Complaints;
 use crate::config::Settings;
 use crate::limits::{CLIENT_MEMORY_LOOK_INTERVAL, CLOSED_PER_TURN};
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     /// Clients that there are descriptors for.
     pub(crate) clients_max: u64,
     pub(crate) tls: Arc<Tls>,
+    /// Of clients that speak HTTP.
+    pub(crate) http: Complaints,
     /// Ends accepting and all connections.
     pub(crate) stop: CancellationToken,
     /// Cancelled by SHUTDOWN; the process then stops as for SIGTERM.
@@ -99,6 +102,7 @@ impl Server {
             settings,
             clients: ClientRegistry::default(),
             closing: Semaphore::new(CLOSED_PER_TURN),
+            http: Complaints::default(),
             metrics: Metrics::default(),
             slowlog: SlowLog::default(),
             node,

@@ -17,7 +17,7 @@ use crate::raft::error::ReplicationError;
 use crate::raft::identity::{Identity, Pledge};
 use crate::raft::introduction::Introduction;
 use crate::raft::node::{Leadership, Node};
-use crate::raft::peer_server::PeerServer;
+use crate::raft::peer_server::{PeerServer, WayIn};
 use crate::raft::proposer::Operations;
 use crate::raft::types::{Membership, NodeAddress, StoredMembership};
 use crate::state_machine::entry::encode_command;
@@ -169,7 +169,7 @@ impl Replica {
 
     /// Serves a peer's connection until it ends.
     pub async fn serve(&self, incoming: Incoming, outgoing: Outgoing, from: &str) {
-        self.server.clone().serve(incoming, outgoing, from).await;
+        self.server.clone().serve(incoming, outgoing, from, WayIn::Known { _place: None }).await;
     }
 
     /// Ends Raft, after the replica was cut off from its disk and its peers.

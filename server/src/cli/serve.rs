@@ -23,6 +23,7 @@ use crate::tls::Tls;
 use crate::transport::Secured;
 use openraft::async_runtime::WatchReceiver;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,13 +47,23 @@ const EXIT_BROKEN: i32 = 70;
 /// The state engine's folder, in the data directory.
 pub(super) const STATE_DIR: &str = "state";
 
+/// Says so where anybody may speak as a peer.
+fn warn_of_open_peer_port(values: &Values, at: SocketAddr) {
+    if !values.tls_replication && !at.ip().is_loopback() {
+        let why = "peers are not authenticated: who reaches this port can write; keep it to a private \
+                   network, or set 'tls-replication'";
+        tracing::warn!(peer_listen = %at, "{why}");
+    }
+}
+
 /// Runs a node until it is told to stop.
 pub(crate) fn run(args: &StartArgs) -> ExitCode {
     let flags = match args.settings() {
         Ok(flags) => flags,
         Err(error) => return fail(&error),
     };
-    let settings = match Settings::from_sources(args.config.as_deref(), std::env::vars(), &flags) {
+    let environment = std::env::vars_os();
+    let settings = match Settings::from_sources(args.config.as_deref(), environment, &flags) {
         Ok(settings) => Arc::new(settings),
         Err(error) => return fail(&error.to_string()),
     };
@@ -131,6 +142,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let (peer_host, peer_port) = values.peer_listen_address();
     let peer_listen = format!("{peer_host}:{peer_port}");
     let peers = listener::bind(&peer_listen, values.tcp_backlog as u32).await?;
+    warn_of_open_peer_port(&values, peers.local_addr()?);
     let address = addresses(&values, clients.plain_port()?, peers.local_addr()?.port());
     let door = Arc::new(Secured::new(tls.clone(), &values));
     let around = Surroundings { transport: door.clone(), ..Surroundings::default() };

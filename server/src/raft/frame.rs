@@ -16,7 +16,7 @@
 //! A frame of a wrong cluster, for another node, of another version or with a wrong checksum is
 //! never acted on.
 
-use crate::limits::FRAME_STALL_WAIT;
+use crate::limits::{FIRST_FRAME_WAIT, FRAME_STALL_WAIT};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use std::io;
@@ -208,6 +208,26 @@ pub(crate) async fn next_frame<R: AsyncRead + Unpin>(
     next_frame_within(frames, FRAME_STALL_WAIT).await
 }
 
+/// The same for the first frame of a connection: also None when nothing of it comes for [`FIRST_FRAME_WAIT`].
+pub(crate) async fn first_frame<R: AsyncRead + Unpin>(
+    frames: &mut FramedRead<R, FrameCodec>,
+) -> Option<io::Result<Frame>> {
+    first_frame_within(frames, FIRST_FRAME_WAIT).await
+}
+
+async fn first_frame_within<R: AsyncRead + Unpin>(
+    frames: &mut FramedRead<R, FrameCodec>,
+    wait: Duration,
+) -> Option<io::Result<Frame>> {
+    let first = timeout(wait, next_frame(frames)).await;
+    match first {
+        Ok(frame) => frame,
+        Err(_) if frames.read_buffer().is_empty() => None,
+        // It may be long, or the way slow.
+        Err(_) => next_frame(frames).await,
+    }
+}
+
 async fn next_frame_within<R: AsyncRead + Unpin>(
     frames: &mut FramedRead<R, FrameCodec>,
     stall: Duration,
@@ -258,6 +278,23 @@ mod tests {
         };
         tokio::join!(slowly, read);
         drop(peer);
+    }
+
+    #[tokio::test]
+    async fn a_first_frame_has_to_begin_in_time_and_may_take_long() {
+        const WAIT: Duration = Duration::from_millis(200);
+        let (mut peer, read) = tokio::io::duplex(1 << 10);
+        let mut frames = FramedRead::new(read, FrameCodec);
+        let bytes = encoded();
+        let slowly = async {
+            for part in bytes.chunks(bytes.len() / 10) {
+                peer.write_all(part).await.unwrap();
+                sleep(WAIT / 4).await;
+            }
+        };
+        let (first, ()) = tokio::join!(first_frame_within(&mut frames, WAIT), slowly);
+        assert_eq!(first.unwrap().unwrap().request_id, 11);
+        assert!(first_frame_within(&mut frames, WAIT).await.is_none());
     }
 
     fn encoded() -> BytesMut {

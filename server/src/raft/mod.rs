@@ -2,8 +2,8 @@
 //!
 //! In reading order: `types` (the only file with openraft's generics) and `runtime`; `log_store` and `applier`
 //! put its log and state machine onto `storage`; `codec`, `reply_codec` and `frame` are the wire
-//! format between peers, `peer_link` and `network` its client side, `peer_server` and `append_stream`
-//! its server side;
+//! format between peers, `peer_link` and `network` its client side, `peer_server`, `strangers` and
+//! `append_stream` its server side;
 //! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
 //! ties them together; `identity`, `introduction`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
 //! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk, `damage` on a damaged one; `view` shows it all as a status.
@@ -38,6 +38,7 @@ mod reply_codec;
 mod responder;
 mod runtime;
 pub(crate) mod start_over;
+mod strangers;
 pub(crate) mod types;
 mod view;
 

@@ -2,7 +2,8 @@
 //!
 //! A frame of a wrong cluster or for another node is refused and traced; a frame that is no frame
 //! ends its connection. Each connection works on a bounded number of requests at a time. Streamed
-//! appends are answered in order, everything else as it is done.
+//! appends are answered in order, everything else as it is done. Who connects and sends no frame that is
+//! taken keeps no peer out.
 
 use crate::limits::{PEER_CONNECTIONS_MAX, PEER_REQUESTS_MAX, PEER_WRITE_BATCH_BYTES};
 use crate::raft::append_stream::{AppendStream, Ending};
@@ -12,10 +13,11 @@ use crate::raft::codec::Wire;
 use crate::raft::confirm;
 use crate::raft::error::ReplicationError;
 use crate::raft::forward::{ForwardAnswer, ForwardRequest};
-use crate::raft::frame::{Frame, FrameCodec, Kind, next_frame};
+use crate::raft::frame::{Frame, FrameCodec, Kind, first_frame, next_frame};
 use crate::raft::node::Node;
 use crate::raft::peers::Refused;
 use crate::raft::proposer::Operations;
+use crate::raft::strangers::{Stranger, Strangers};
 use crate::raft::types::*;
 use crate::state_machine::{Checked, Entry as StateEntry};
 use crate::tasks::work;
@@ -33,7 +35,7 @@ use storage::snapshot::SnapshotSink;
 use storage::space::Room;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::{Encoder, FramedRead};
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +54,8 @@ pub(crate) struct PeerServer {
 impl PeerServer {
     /// Accepts peers until the node stops.
     pub(crate) async fn run(self, listener: TcpListener, door: Arc<Secured>) {
-        let connections = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
+        let strangers = Strangers::default();
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -62,21 +65,22 @@ impl PeerServer {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
             let (server, door) = (self.clone(), door.clone());
+            let way_in = WayIn::Stranger(strangers.enter(), places.clone());
             crate::tasks::spawn(async move {
                 let (stop, remote) = (server.stop.clone(), remote.to_string());
+                let shown_out = way_in.shown_out();
                 let served = async {
                     match door.accept(stream).await {
-                        Ok((read, write)) => server.serve(read, write, &remote).await,
+                        Ok((read, write)) => server.serve(read, write, &remote, way_in).await,
                         Err(error) => server.complain(&remote, &error),
                     }
                 };
                 tokio::select! {
                     () = stop.cancelled() => {}
+                    () = shown_out.cancelled() => {}
                     () = served => {}
                 }
-                drop(permit);
             });
         }
     }
@@ -90,7 +94,13 @@ impl PeerServer {
     }
 
     /// Serves one peer's connection until it ends; `remote` names the peer in traces.
-    pub(crate) async fn serve(self, read: Reading, write: Outgoing, remote: &str) {
+    pub(crate) async fn serve(
+        self,
+        read: Reading,
+        write: Outgoing,
+        remote: &str,
+        mut way_in: WayIn,
+    ) {
         let (answers, outgoing) = mpsc::channel(PEER_REQUESTS_MAX);
         crate::tasks::spawn(write_answers(write, outgoing));
         let mut connection = Connection {
@@ -101,9 +111,18 @@ impl PeerServer {
             working: Arc::new(Semaphore::new(PEER_REQUESTS_MAX)),
         };
         let mut frames = FramedRead::new(read, FrameCodec);
-        while let Some(frame) = next_frame(&mut frames).await {
+        loop {
+            let frame = match way_in {
+                WayIn::Known { .. } => next_frame(&mut frames).await,
+                WayIn::Stranger(..) => first_frame(&mut frames).await,
+            };
+            let Some(frame) = frame else { return };
             match frame {
-                Ok(frame) => connection.take(frame, remote).await,
+                Ok(frame) => {
+                    if connection.take(frame, remote).await && !way_in.make_known() {
+                        return;
+                    }
+                }
                 Err(error) => {
                     let shared = &connection.server.node.shared;
                     if let Some(untraced) = shared.peers.refuse(Refused::Bytes) {
@@ -114,6 +133,33 @@ impl PeerServer {
                 }
             }
         }
+    }
+}
+
+/// How far a connection to the peer listener has come in.
+pub(crate) enum WayIn {
+    /// No frame of it was taken yet; and where the places of the others are.
+    Stranger(Stranger, Arc<Semaphore>),
+    /// With its place among them, where those are counted.
+    Known { _place: Option<OwnedSemaphorePermit> },
+}
+
+impl WayIn {
+    /// Cancelled when it has to make way.
+    fn shown_out(&self) -> CancellationToken {
+        match self {
+            WayIn::Stranger(stranger, _) => stranger.shown_out.clone(),
+            WayIn::Known { .. } => CancellationToken::new(),
+        }
+    }
+
+    /// A frame of it was taken. False: there is no place for it.
+    fn make_known(&mut self) -> bool {
+        let WayIn::Stranger(_, places) = self else { return true };
+        let place = places.clone().try_acquire_owned().ok();
+        let has_place = place.is_some();
+        *self = WayIn::Known { _place: place };
+        has_place
     }
 }
 
@@ -137,7 +183,8 @@ struct Incoming {
 }
 
 impl Connection {
-    async fn take(&mut self, frame: Frame, remote: &str) {
+    /// Does, or begins, what a frame asks. False: it is refused.
+    async fn take(&mut self, frame: Frame, remote: &str) -> bool {
         let peers = self.server.node.shared.peers.clone();
         peers.received.fetch_add(1, Ordering::Relaxed);
         if let Err(why) = self.check(&frame) {
@@ -146,7 +193,8 @@ impl Connection {
                 let (node, term, index) = self.server.node.shared.place();
                 tracing::warn!(node, term, index, %remote, from, ?kind, why, untraced, "refused peer");
             }
-            return self.answer(&frame, Err(why)).await;
+            self.answer(&frame, Err(why)).await;
+            return false;
         }
         peers.heard(frame.from);
         match frame.kind {
@@ -161,7 +209,7 @@ impl Connection {
                 self.answer(&frame, answer.map_err(|error| error.to_string())).await;
             }
             _ => {
-                let Ok(permit) = self.working.clone().acquire_owned().await else { return };
+                let Ok(permit) = self.working.clone().acquire_owned().await else { return true };
                 let (server, answers) = (self.server.clone(), self.answers.clone());
                 crate::tasks::spawn(async move {
                     let answer = server.work(&frame).await;
@@ -170,6 +218,7 @@ impl Connection {
                 });
             }
         }
+        true
     }
 
     /// Whether a frame is for this node and of its cluster.

@@ -1,6 +1,7 @@
 //! How peers are reached, and what is measured of each: round trip, last contact, messages. Shown
 //! in INFO.
 
+use crate::complaints::Complaints;
 use crate::transport::{Tcp, Transport};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -20,9 +21,6 @@ pub(crate) struct PeerFigures {
     pub(crate) connected: bool,
 }
 
-/// Time between two traces of refusals.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
-
 /// What is refused; traces of one kind do not silence those of another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refused {
@@ -32,24 +30,6 @@ pub(crate) enum Refused {
     Bytes,
     /// A frame of another cluster, for another node, or not of a member.
     Frame,
-}
-
-/// When a refusal was traced last, and how many were not since.
-#[derive(Debug, Default)]
-struct Complained {
-    last: Option<Instant>,
-    untraced: u64,
-}
-
-impl Complained {
-    fn due(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < COMPLAINT_PAUSE) {
-            self.untraced += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.untraced))
-    }
 }
 
 /// Figures of all peers since the start.
@@ -65,7 +45,7 @@ pub(crate) struct Peers {
     pub(crate) received: AtomicU64,
     /// Messages and connections of peers refused since the start.
     refused: AtomicU64,
-    complained: [Mutex<Complained>; 3],
+    complaints: [Complaints; 3],
     /// Append requests received that carried entries.
     pub(crate) appends_with_entries: AtomicU64,
     /// Pieces of snapshots received.
@@ -89,17 +69,16 @@ impl Peers {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            complained: Default::default(),
+            complaints: Default::default(),
             appends_with_entries: AtomicU64::new(0),
             snapshot_pieces: AtomicU64::new(0),
         }
     }
 
-    /// Counts a refusal. It is to be traced, with the number of those before it that were not, unless
-    /// one was within [`COMPLAINT_PAUSE`]: a peer that is refused may try a thousand times a second.
+    /// Counts a refusal. It is to be traced if this says so: see [`Complaints::due`].
     pub(crate) fn refuse(&self, what: Refused) -> Option<u64> {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.complained[what as usize].lock().due(Instant::now())
+        self.complaints[what as usize].due()
     }
 
     /// Messages and connections of peers refused since the start.
@@ -147,22 +126,5 @@ impl Peers {
     /// Snapshots sent since the start.
     pub(crate) fn snapshots_sent(&self) -> u64 {
         self.snapshots_sent.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_traced_once_a_second_with_the_number_of_others() {
-        let (mut complained, now) = (Complained::default(), Instant::now());
-        assert_eq!(complained.due(now), Some(0));
-        for _ in 0..500 {
-            assert_eq!(complained.due(now + COMPLAINT_PAUSE / 2), None);
-        }
-        assert_eq!(complained.due(now + COMPLAINT_PAUSE), Some(500));
-        assert_eq!(complained.due(now + COMPLAINT_PAUSE), None);
-        assert_eq!(complained.due(now + 3 * COMPLAINT_PAUSE), Some(1));
     }
 }

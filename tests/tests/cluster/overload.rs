@@ -153,3 +153,27 @@ fn long_and_short_replies_of_a_pipeline_keep_their_order() {
         }
     }
 }
+
+/// More than the connections of peers that a node has places for.
+const SILENT_PEERS: usize = 1100;
+
+#[test]
+fn who_connects_to_the_peer_port_and_says_nothing_keeps_no_member_out() {
+    let mut cluster = Cluster::start(3, &["follower-writes=forward"]);
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    cluster.nodes[follower].kill();
+    let addr = cluster.nodes[leader].peer_addr.clone();
+    let mut silent = Vec::new();
+    for _ in 0..SILENT_PEERS {
+        silent.push(TcpStream::connect(&addr).expect("the port takes connections"));
+    }
+    // What it needs of the leader it asks for on a new connection.
+    cluster.nodes[follower].start();
+    let mut client = cluster.nodes[follower].client();
+    wait_until(CLUSTER_WAIT, "the follower reaches the leader", || {
+        text(&client.ask("SET key value")) == "OK"
+    });
+    expect(&mut client, "GET key", "value");
+    silent.clear();
+}
