@@ -23,6 +23,7 @@ use crate::commands::glob::Glob;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use storage::mutants::is_for_mutants;
@@ -74,7 +75,7 @@ impl Settings {
     /// values, in the order of the command line.
     pub fn from_sources(
         file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
         flags: &[(String, String)],
     ) -> Result<Self, ConfigError> {
         let mut given: Vec<(Source, String, String)> = Vec::new();
@@ -82,11 +83,14 @@ impl Settings {
             let pairs = read_file(path)?;
             given.extend(pairs.into_iter().map(|(name, value)| (Source::File, name, value)));
         }
-        let environment = environment.into_iter();
-        for (name, value) in environment.filter(|(name, _)| !is_for_mutants(name)) {
-            if let Some(name) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                let name = name.to_ascii_lowercase().replace('_', "-");
-                given.push((Source::Environment, name, value));
+        for (name, value) in environment {
+            // Of others nothing is looked at, whatever bytes they hold.
+            let Some(name) = name.to_str().filter(|name| !is_for_mutants(name)) else { continue };
+            if let Some(own) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                // Without its value, which may be a password.
+                let value = value.into_string().map_err(|_| ConfigError::NoText(name.to_owned()));
+                let own = own.to_ascii_lowercase().replace('_', "-");
+                given.push((Source::Environment, own, value?));
             }
         }
         let flags = flags.iter().cloned();
@@ -159,7 +163,9 @@ impl Settings {
         let mut values = Values::clone(&self.load());
         let mut seen = BTreeSet::new();
         for (name, _) in pairs {
-            let setting = find(name).ok_or_else(|| SetError::Unknown((*name).to_owned()))?;
+            // As Redis prints it: up to a NUL byte.
+            let shown = || name.split('\0').next().unwrap_or_default().to_owned();
+            let setting = find(name).ok_or_else(|| SetError::Unknown(shown()))?;
             let refused = |reason: &str| Err(refused(name, reason));
             if !setting.mutable {
                 return refused("can't set immutable config");

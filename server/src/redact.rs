@@ -11,7 +11,7 @@ pub fn is_secret(request: &Request, position: usize) -> bool {
     is_secret_of(request, 0, position)
 }
 
-/// The same for the request that begins with argument `start`: ACL DRYRUN has one within.
+/// The same for the request that begins with argument `start`: some have one within.
 fn is_secret_of(request: &Request, start: usize, position: usize) -> bool {
     let at = |position: usize| request.get(start + position);
     let Some(name) = at(0).filter(|_| position > 0) else {
@@ -22,17 +22,26 @@ fn is_secret_of(request: &Request, start: usize, position: usize) -> bool {
         return true;
     }
     if is(name, "hello") {
-        // HELLO 3 AUTH user password [SETNAME name]: both are hidden, as Redis does.
+        // HELLO 3 AUTH user password [SETNAME name]: both are hidden, as Redis does, also where the
+        // version was forgotten.
         let before = (1..=2).filter_map(|back| position.checked_sub(back));
-        return before.filter(|at| *at >= 2).filter_map(at).any(|word| is(word, "auth"));
+        return before.filter(|at| *at >= 1).filter_map(at).any(|word| is(word, "auth"));
     }
-    if is(name, "acl") && position >= 2 {
-        let hidden = ["setuser", "deluser", "getuser"];
-        if at(1).is_some_and(|sub| is(sub, "dryrun")) && position >= 3 {
-            // Once: what tries to try has no end, and all of it is hidden.
-            return start > 0 || is_secret_of(request, start + 3, position - 3);
-        }
-        return at(1).is_some_and(|sub| hidden.into_iter().any(|word| is(sub, word)));
+    let is_sub = |words: &[&str]| {
+        at(1).is_some_and(|sub| position >= 2 && words.iter().any(|word| is(sub, word)))
+    };
+    let within = match () {
+        () if is(name, "acl") && is_sub(&["dryrun"]) => Some(3),
+        () if is(name, "command") && is_sub(&["getkeys", "getkeysandflags"]) => Some(2),
+        () => None,
+    };
+    if let Some(offset) = within {
+        // Once: what tries to try has no end, and all of it is hidden.
+        let inner = || is_secret_of(request, start + offset, position - offset);
+        return position >= offset && (start > 0 || inner());
+    }
+    if is(name, "acl") {
+        return is_sub(&["setuser", "deluser", "getuser"]);
     }
     if is(name, "config") && at(1).is_some_and(|sub| is(sub, "set")) && position >= 3 {
         let setting = at(position - 1).and_then(|name| str::from_utf8(name).ok());
@@ -75,6 +84,12 @@ mod tests {
         check("CONFIG GET requirepass", "CONFIG GET requirepass");
         check("SET auth hush", "SET auth hush");
         check("acl SetUser joe on >hush", "acl SetUser (redacted) (redacted) (redacted)");
+        check("HELLO AUTH u p", "HELLO AUTH (redacted) (redacted)");
+        check("COMMAND GETKEYS AUTH hush", "COMMAND GETKEYS AUTH (redacted)");
+        let inner = "command GetKeysAndFlags ACL SETUSER";
+        check(&format!("{inner} joe >hush"), &format!("{inner} (redacted) (redacted)"));
+        check("COMMAND GETKEYS SET k v", "COMMAND GETKEYS SET k v");
+        check("COMMAND DOCS auth hush", "COMMAND DOCS auth hush");
         check("ACL LIST", "ACL LIST");
         check("ACL DRYRUN joe AUTH hush", "ACL DRYRUN joe AUTH (redacted)");
         check("acl dryrun auth GET hush", "acl dryrun auth GET hush");

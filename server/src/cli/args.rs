@@ -79,11 +79,18 @@ impl StartArgs {
         for pair in &self.set {
             let (name, value) = pair
                 .split_once('=')
-                .ok_or_else(|| format!("--set {pair}: NAME=VALUE is wanted"))?;
+                // Without what follows the name: it may be a password.
+                .ok_or_else(|| format!("--set {}: NAME=VALUE is wanted", name_in(pair)))?;
             settings.push((name.to_owned(), value.to_owned()));
         }
         Ok(settings)
     }
+}
+
+/// The name that a pair without `=` begins with.
+fn name_in(pair: &str) -> &str {
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    &pair[..pair.find(|letter| !is_of_name(letter)).unwrap_or(pair.len())]
 }
 
 /// Runs the binary.

@@ -53,6 +53,9 @@ pub enum ConfigError {
         /// Where it was given.
         source_: Source,
     },
+    /// The value of this environment variable is no text.
+    #[error("environment variable {0}: its value is not UTF-8")]
+    NoText(String),
     /// Settings contradict each other.
     #[error("{0}")]
     Contradiction(String),

@@ -15,7 +15,8 @@ fn from(
     if let Some(text) = file {
         std::fs::write(&path, text).unwrap();
     }
-    let settings = Settings::from_sources(file.map(|_| path.as_path()), own(env), &own(flags));
+    let env = own(env).into_iter().map(|(name, value)| (name.into(), value.into()));
+    let settings = Settings::from_sources(file.map(|_| path.as_path()), env, &own(flags));
     settings.map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
 }
 
@@ -48,6 +49,19 @@ fn what_is_shown_can_be_given_again() {
         setting.kind.parse(&mut values, &shown).unwrap();
         assert_eq!(values, defaults(), "{}", setting.name);
     }
+}
+
+#[test]
+fn only_variables_of_its_own_have_to_be_text_and_no_value_is_shown() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let given = |name: &str| {
+        let value = OsStr::from_bytes(b"hush\xff").to_owned();
+        Settings::from_sources(None, [(name.into(), value)], &[])
+    };
+    assert!(given("HOME").is_ok());
+    let error = given("KVORUM_REQUIREPASS").err().unwrap().to_string();
+    assert_eq!(error, "environment variable KVORUM_REQUIREPASS: its value is not UTF-8");
 }
 
 #[test]

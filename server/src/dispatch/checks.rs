@@ -221,6 +221,13 @@ pub(super) fn deny_queued(server: &Server, session: &Session, queued: &mut [Queu
     }
 }
 
+/// What EXEC says instead of running a change of users whose rules are wrong: a password may have lost
+/// the sign that tells it from other words, and the log must not get it.
+fn changes_users_wrongly(spec: &CommandSpec, request: &Request) -> Option<Reply> {
+    let checked = syntax(spec, request).err().filter(|_| spec.flags.has(Flags::CHANGES_USERS));
+    checked.map(Reply::from)
+}
+
 /// A request as it may be written to the log: without passwords.
 fn sealed(server: &Server, spec: &CommandSpec, request: Request) -> Request {
     if !spec.flags.has(Flags::CHANGES_USERS) || spec.name != "setuser" {
@@ -317,8 +324,9 @@ fn queue(
         let reply = Reply::error("ERR the MULTI block is too large");
         return refuse(server, session, Some(spec), reply);
     }
+    let denied = changes_users_wrongly(spec, &request);
     let request = sealed(server, spec, request).detached();
-    multi.queued.push(Queued { spec, request, denied: None });
+    multi.queued.push(Queued { spec, request, denied });
     session.client.multi_bytes.fetch_add(bytes, Relaxed);
     session.client.multi_commands.store(multi.queued.len() as i64, Relaxed);
     Reply::simple("QUEUED")

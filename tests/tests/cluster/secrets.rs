@@ -32,6 +32,10 @@ const FORMS: &[(&str, &str)] = &[
     ("HELLO 2 SETNAME me AUTH nobody $", "WRONGPASS"),
     ("HELLO 9 AUTH nobody $", "NOPROTO"),
     ("HELLO 3 AUTH nobody $ NONSENSE", "WRONGPASS"),
+    ("HELLO AUTH nobody $", "ERR"),
+    ("COMMAND GETKEYS AUTH $", "ERR"),
+    ("COMMAND GETKEYSANDFLAGS ACL SETUSER alice >$", "ERR"),
+    ("command getkeys HELLO 3 AUTH nobody $", "ERR"),
     ("ACL SETUSER alice on >$ ~* +@all", "OK"),
     ("Acl SetUser alice >$ #%", "OK"),
     ("ACL SETUSER alice <$", "ERR"),
@@ -56,6 +60,8 @@ const FORMS: &[(&str, &str)] = &[
 const BLOCKS: &[(&str, &str)] = &[
     ("ACL SETUSER carol on >$ #% ~* +@all", "QUEUED"),
     ("ACL SETUSER carol <$", "QUEUED"),
+    ("ACL SETUSER carol on $", "QUEUED"),
+    ("ACL SETUSER carol on (>$)", "QUEUED"),
     ("CONFIG SET requirepass $", "QUEUED"),
 ];
 
