@@ -335,8 +335,8 @@ impl<'a> Writer<'a> {
         let old_deadline = found.stored.as_ref().and_then(|head| head.deadline_ms);
         self.move_deadline(&found.storage_key, old_deadline, deadline_ms)?;
         let shard_counts = self.counts_of(found.keyspace)?;
-        shard_counts.keys += u64::from(found.stored.is_none());
-        shard_counts.move_deadline(old_deadline, deadline_ms);
+        shard_counts.keys = shard_counts.keys.saturating_add(u64::from(found.stored.is_none()));
+        shard_counts.move_deadline(old_deadline, deadline_ms)?;
         let value = Record::encode(kind, self.log_index, deadline_ms, payload);
         self.txn.put(&found.storage_key, value);
         Ok(())
@@ -348,9 +348,7 @@ impl<'a> Writer<'a> {
         let Some(head) = &found.stored else { return Ok(false) };
         self.changes += 1;
         self.move_deadline(&found.storage_key, head.deadline_ms, None)?;
-        let counts = self.counts_of(found.keyspace)?;
-        counts.keys -= 1;
-        counts.move_deadline(head.deadline_ms, None);
+        self.counts_of(found.keyspace)?.remove(head.deadline_ms)?;
         self.txn.delete(&found.storage_key);
         Ok(found.live)
     }
@@ -420,9 +418,7 @@ impl<'a> Writer<'a> {
         let record = Record::decode(stored, storage_key)?;
         let keyspace = key::keyspace_of_record(storage_key).ok_or_else(missing)?;
         self.move_deadline(storage_key, record.deadline_ms, None)?;
-        let counts = self.counts_of(keyspace)?;
-        counts.keys -= 1;
-        counts.move_deadline(record.deadline_ms, None);
+        self.counts_of(keyspace)?.remove(record.deadline_ms)?;
         self.txn.delete(storage_key);
         Ok(())
     }

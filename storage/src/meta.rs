@@ -34,12 +34,31 @@ pub struct KeyCounts {
 }
 
 impl KeyCounts {
+    /// Counts a key that is removed, and had this deadline.
+    ///
+    /// # Errors
+    /// The counts are wrong: they would become negative.
+    pub(crate) fn remove(&mut self, deadline_ms: Option<u64>) -> Result<(), StorageError> {
+        self.keys = self.keys.checked_sub(1).ok_or_else(wrong_counts)?;
+        self.move_deadline(deadline_ms, None)
+    }
+
     /// Counts a key whose deadline changes from `old` to `new`.
-    pub(crate) fn move_deadline(&mut self, old: Option<u64>, new: Option<u64>) {
-        self.with_deadline += u64::from(new.is_some());
-        self.deadlines_sum_ms += u128::from(new.unwrap_or(0));
-        self.with_deadline -= u64::from(old.is_some());
-        self.deadlines_sum_ms -= u128::from(old.unwrap_or(0));
+    ///
+    /// # Errors
+    /// The counts are wrong: they would become negative, or too large.
+    pub(crate) fn move_deadline(
+        &mut self,
+        old: Option<u64>,
+        new: Option<u64>,
+    ) -> Result<(), StorageError> {
+        let (come, go) = (u64::from(new.is_some()), u64::from(old.is_some()));
+        let (later, earlier) = (u128::from(new.unwrap_or(0)), u128::from(old.unwrap_or(0)));
+        let with_deadline = self.with_deadline.checked_add(come).and_then(|n| n.checked_sub(go));
+        let sum = self.deadlines_sum_ms.checked_add(later).and_then(|n| n.checked_sub(earlier));
+        self.with_deadline = with_deadline.ok_or_else(wrong_counts)?;
+        self.deadlines_sum_ms = sum.ok_or_else(wrong_counts)?;
+        Ok(())
     }
 
     /// The average time to live at `now_ms`, in milliseconds, of the keys that have a deadline.
@@ -48,6 +67,10 @@ impl KeyCounts {
         let left = average.unwrap_or(0).saturating_sub(u128::from(now_ms));
         u64::try_from(left).unwrap_or(u64::MAX)
     }
+}
+
+fn wrong_counts() -> StorageError {
+    StorageError::Corrupt("the number of keys is not what the rows say".to_owned())
 }
 
 /// The replication layer's row.

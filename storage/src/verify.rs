@@ -119,8 +119,7 @@ fn check_record(
     }
     let counts = found.entry(parts.keyspace).or_default();
     counts.keys += 1;
-    counts.move_deadline(None, record.deadline_ms);
-    Ok(())
+    counts.move_deadline(None, record.deadline_ms).map_err(|error| error.to_string())
 }
 
 impl Books {

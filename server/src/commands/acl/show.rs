@@ -6,7 +6,6 @@ use crate::commands::context::SessionContext;
 use crate::commands::error::CommandError;
 use crate::commands::numbering;
 use crate::commands::numbers::parse_i64;
-use crate::commands::spec::Run;
 use crate::commands::words::{help, is_word, printable, subcommand_syntax};
 use protocol::{Reply, Request};
 
@@ -90,7 +89,7 @@ pub(super) fn dry_run(ctx: &mut SessionContext<'_>, args: &Request) -> Reply {
     let parts: Vec<&[u8]> = args.iter().skip(3).collect();
     let request = Request::from_parts(&parts);
     let spec = numbering::resolve(&request)
-        .filter(|spec| request.len() == 1 || !matches!(spec.run, Run::Container));
+        .filter(|spec| request.len() == 1 || spec.subcommands.is_empty());
     let Some(spec) = spec else {
         return Reply::error(format!("ERR Command '{}' not found", printable(args.arg(3))));
     };

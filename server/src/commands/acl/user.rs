@@ -117,6 +117,7 @@ impl User {
     pub(super) fn apply(&mut self, rule: &[u8]) -> Result<(), RuleError> {
         let is = |word| is_word(rule, word);
         match rule {
+            [] => {}
             _ if is("on") => self.enabled = true,
             _ if is("off") => self.enabled = false,
             _ if is("nopass") => (self.no_password, self.passwords) = (true, Vec::new()),
