@@ -14,9 +14,10 @@
 //! own has waves, so a p99 that is less than [`TOLERANCE`] above the one alone is no miss either, but
 //! it is named as such and counted apart. Bounds of memory have no tolerance.
 
-pub(crate) mod attack;
+mod attack;
 mod disk_full;
 mod report;
+mod victim;
 
 use crate::error::Failure;
 use crate::load::{self, Plan};
@@ -27,12 +28,13 @@ use crate::stats::{Class, Latency, Tally};
 use crate::steady::rest;
 use crate::target::{Leader, Peer, Running};
 use crate::workload::Verb;
-use attack::{Attack, Victim};
+use attack::Attack;
 pub(crate) use report::{Line, Report};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use victim::Victim;
 
 /// What a p99 beside an attack may exceed the p99 alone by, although it more than doubled.
 pub(crate) const TOLERANCE: Duration = Duration::from_millis(10);
@@ -100,6 +102,8 @@ const SCENARIOS: &[Scenario] = &[
         // A stranger has ten arguments of 16 KB at most.
         ..one("strangers", attack::strangers, 450 + 1_000 / 4)
     },
+    Scenario { with_password: true, ..one("password-guesses", attack::guesses, 450 + 64) },
+    Scenario { with_password: true, ..one("deaf-strangers", attack::deaf_strangers, 450 + 64) },
     one("half-requests", attack::half_requests, 450 + 64),
     one("deaf-readers", attack::deaf_readers, 450 + 400),
     one("endless-pipelines", attack::endless_pipelines, 450 + 64),
@@ -221,8 +225,8 @@ async fn measure(
     plan.rate = Some(f64::from(options.rate));
     let alone = under_load(plan.clone()).await?;
     if scenario.with_password {
-        attack::set_password(&leader.address, true).map_err(Failure::new)?;
-        plan.password = Some(attack::PASSWORD.to_owned());
+        victim::set_password(&leader.address, true).map_err(Failure::new)?;
+        plan.password = Some(victim::PASSWORD.to_owned());
     }
     let pids: Vec<u32> = leader.processes.iter().map(|process| process.pid).collect();
     let before = resident(&pids);
@@ -231,7 +235,7 @@ async fn measure(
     let (beside, attacked) = load_and_attack(options, scenario, &leader, plan).await;
     over.store(true, Relaxed);
     if scenario.with_password {
-        attack::set_password(&leader.address, false).map_err(Failure::new)?;
+        victim::set_password(&leader.address, false).map_err(Failure::new)?;
     }
     // What an attack has left to flushes and compactions is not the next one's.
     rest(Disk::of(running.directory())).await;
@@ -270,8 +274,10 @@ async fn load_and_attack(
         let followers = leader.processes.iter().skip(1).map(|process| process.pid).collect();
         let release = window + options.duration.mul_f64(RELEASE_PART);
         let (keys, stop) = (options.keys, stop.clone());
-        let attack =
-            in_thread(move || attack(&Victim { address, followers, keys, release, stop: &stop }));
+        let with_password = scenario.with_password;
+        let attack = in_thread(move || {
+            attack(&Victim { address, followers, keys, release, stop: &stop, with_password })
+        });
         attack.await.unwrap_or_else(|_| Err("the attacker panicked".to_owned()))
     };
     futures_util::future::join(load, attacked).await

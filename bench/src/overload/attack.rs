@@ -1,145 +1,53 @@
 //! What hostile clients do. Each attack runs on threads of its own, until it is told to stop, and says
 //! what was not as it should be.
 //!
-//! They speak by plain blocking sockets: nothing here is measured, and nothing may be polite.
+//! One that did not take place proves nothing: each shows by replies, by figures of the server or by
+//! the state of a process that it was felt, and is a miss otherwise.
 
-use crate::replies::ReplyScanner;
-use protocol::encode_request;
-use std::io::{self, Read, Write};
+use super::victim::{
+    POLL, Victim, ask, count_elements, expect, expect_unread, request, string, text, words,
+};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Longest that a reply may take, and that a send may wait for a server that reads no more.
-const WAIT: Duration = Duration::from_secs(20);
 /// Longest that a part of a reply with every key may take: all are looked at before the first comes.
 const WAIT_FOR_ALL_KEYS: Duration = Duration::from_secs(120);
-/// Pause between two looks at whether it is over.
-const POLL: Duration = Duration::from_millis(20);
-/// The password that the server has while strangers knock.
-pub(super) const PASSWORD: &str = "well-behaved";
 /// The text for one client too many.
 const REFUSED: &[u8] = b"-ERR max number of clients reached\r\n";
-
-/// Who is attacked, and until when.
-pub(super) struct Victim<'a> {
-    /// `host:port` of the leader.
-    pub(super) address: String,
-    /// Processes of the nodes that follow.
-    pub(super) followers: Vec<u32>,
-    /// Keys that it holds.
-    pub(super) keys: u64,
-    /// When to let go what is held back, so that the load sees how it comes back.
-    pub(super) release: Instant,
-    pub(super) stop: &'a AtomicBool,
-}
+/// How long a process may take to stand still.
+const STOPS_WITHIN: Duration = Duration::from_secs(2);
+/// Length of a value that fills the buffers of sockets soon.
+const LONG: usize = 1 << 20;
 
 /// Ends with what was wrong.
 pub(super) type Attack = fn(&Victim<'_>) -> Result<(), String>;
 
-fn text(error: io::Error) -> String {
-    error.to_string()
-}
-
-impl Victim<'_> {
-    fn goes_on(&self) -> bool {
-        !self.stop.load(Relaxed)
-    }
-
-    /// Whether something is still to be held back.
-    fn holds_back(&self) -> bool {
-        self.goes_on() && Instant::now() < self.release
-    }
-
-    fn wait(&self) {
-        while self.goes_on() {
-            std::thread::sleep(POLL);
-        }
-    }
-
-    fn connect(&self) -> Result<TcpStream, String> {
-        let stream = TcpStream::connect(&self.address).map_err(text)?;
-        stream.set_read_timeout(Some(WAIT)).map_err(text)?;
-        stream.set_write_timeout(Some(WAIT)).map_err(text)?;
-        Ok(stream)
-    }
-
-    fn crowd(&self, count: usize) -> Result<Vec<TcpStream>, String> {
-        (0..count).map(|_| self.connect()).collect()
-    }
-
-    /// As many sends as the server takes; true when it stopped reading or closed the connection.
-    fn push(&self, stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> bool {
-        let patience = Some(Duration::from_millis(200));
-        if stream.set_write_timeout(patience).is_err() {
-            return true;
-        }
-        while self.goes_on() {
-            if stream.write_all(bytes).is_err() {
-                return true;
-            }
-            std::thread::sleep(pause);
-        }
-        false
-    }
-}
-
-fn request<A: AsRef<[u8]>>(parts: &[A]) -> Vec<u8> {
-    let mut out = bytes::BytesMut::new();
-    encode_request(parts, &mut out);
-    out.to_vec()
-}
-
-fn words(line: &str) -> Vec<u8> {
-    request(&line.split(' ').collect::<Vec<_>>())
-}
-
-/// The first bytes of the reply, and how long all of it is, for replies that are errors, numbers,
-/// lines or one string; of an array only what came first.
-fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<(String, usize), String> {
-    stream.write_all(request).map_err(text)?;
-    let mut chunk = vec![0; 1 << 20];
-    let mut head = Vec::new();
-    let (mut received, mut wanted) = (0, usize::MAX);
-    while received < wanted {
-        let count = stream.read(&mut chunk).map_err(text)?;
-        if count == 0 {
-            return Err("the connection was closed".to_owned());
-        }
-        received += count;
-        if head.len() < 256 {
-            head.extend_from_slice(&chunk[..count.min(256)]);
-        }
-        let line = head.windows(2).position(|pair| pair == b"\r\n");
-        if let (Some(end), usize::MAX) = (line, wanted) {
-            let length: Option<usize> =
-                std::str::from_utf8(&head[1..end]).ok().and_then(|n| n.parse().ok());
-            wanted = match (head[0], length) {
-                (b'$', Some(bytes)) => end + 2 + bytes + 2,
-                _ => end + 2,
-            };
-        }
-    }
-    Ok((String::from_utf8_lossy(&head).trim_end().to_owned(), received))
-}
-
-fn expect(stream: &mut TcpStream, line: &str, beginning: &str) -> Result<(), String> {
-    let (reply, _) = ask(stream, &words(line))?;
-    match reply.starts_with(beginning) {
-        true => Ok(()),
-        false => Err(format!("{line}: {reply}, not {beginning}")),
-    }
+/// One attacker for each of `plans`, on a thread of its own; ends with what was wrong first.
+fn all_at_once<P: Send>(
+    plans: impl IntoIterator<Item = P>,
+    attack: impl Fn(P) -> Result<(), String> + Sync,
+) -> Result<(), String> {
+    let attack = &attack;
+    std::thread::scope(|scope| {
+        let start = |plan| scope.spawn(move || attack(plan));
+        let running: Vec<_> = plans.into_iter().map(start).collect();
+        let panicked = |_| Err("an attacker panicked".to_owned());
+        running.into_iter().try_for_each(|attacker| attacker.join().unwrap_or_else(panicked))
+    })
 }
 
 pub(super) fn idle_crowd(victim: &Victim<'_>) -> Result<(), String> {
+    let mut observer = victim.observer()?;
     let crowd = victim.crowd(1_000)?;
+    observer.expect_clients(crowd.len())?;
     victim.wait();
-    drop(crowd);
-    Ok(())
+    observer.expect_clients(crowd.len())
 }
 
 /// Ten thousand, and then some more, who must be told.
 pub(super) fn ten_thousand(victim: &Victim<'_>) -> Result<(), String> {
+    let mut observer = victim.observer()?;
     let mut crowd = victim.crowd(9_900)?;
     let mut refused = 0;
     for _ in 0..300 {
@@ -153,6 +61,7 @@ pub(super) fn ten_thousand(victim: &Victim<'_>) -> Result<(), String> {
         }
     }
     victim.wait();
+    observer.expect_clients(9_900)?;
     if refused == 0 { Err("nobody was refused at 'maxclients'".to_owned()) } else { Ok(()) }
 }
 
@@ -171,17 +80,21 @@ pub(super) fn leaving_crowd(victim: &Victim<'_>) -> Result<(), String> {
 }
 
 pub(super) fn connect_and_close(victim: &Victim<'_>) -> Result<(), String> {
-    while victim.goes_on() {
-        drop(victim.crowd(20)?);
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
+    const RECEIVED: &str = "total_connections_received";
+    let mut observer = victim.observer()?;
+    let before = observer.figure(RECEIVED)?;
+    let mut made = 0;
+    victim.repeat(Duration::from_millis(10), || {
+        made += victim.crowd(20)?.len() as u64;
+        Ok(())
+    })?;
+    observer.expect(RECEIVED, before + made)
 }
 
 /// With a password set, what strangers claim is refused before it costs anything.
 pub(super) fn strangers(victim: &Victim<'_>) -> Result<(), String> {
     let mut quiet = Vec::new();
-    while victim.goes_on() {
+    victim.repeat(Duration::from_millis(2), || {
         let claims: [(&[u8], &str); 3] = [
             (b"*1000000\r\n", "-ERR Protocol error: unauthenticated multibulk length"),
             (b"*2\r\n$536870912\r\n", "-ERR Protocol error: unauthenticated bulk length"),
@@ -202,29 +115,65 @@ pub(super) fn strangers(victim: &Victim<'_>) -> Result<(), String> {
             client.write_all(&half).map_err(text)?;
             quiet.push(client);
         }
-        std::thread::sleep(Duration::from_millis(2));
+        Ok(())
+    })?;
+    victim.observer()?.expect_clients(quiet.len())
+}
+
+/// Strangers who guess the password, from several connections at once, as fast as they are told no.
+pub(super) fn guesses(victim: &Victim<'_>) -> Result<(), String> {
+    const GUESSERS: usize = 8;
+    let guess = |guesser: usize| {
+        let mut client = victim.connect()?;
+        let mut number = 0;
+        victim.repeat(Duration::ZERO, || {
+            number += 1;
+            let wrong = format!("guess-{guesser}-{number}");
+            expect(&mut client, &format!("AUTH {wrong}"), "-WRONGPASS")?;
+            expect(&mut client, &format!("HELLO 3 AUTH default {wrong}"), "-WRONGPASS")?;
+            expect(&mut client, "GET key", "-NOAUTH")
+        })
+    };
+    all_at_once(0..GUESSERS, guess)
+}
+
+/// Strangers who send without end and read none of the replies.
+pub(super) fn deaf_strangers(victim: &Victim<'_>) -> Result<(), String> {
+    const REPLY: &str = "-NOAUTH Authentication required.\r\n";
+    let mut crowd = victim.crowd(100)?;
+    let gets = words("GET key").repeat(200);
+    let mut sent = vec![0; crowd.len()];
+    for client in &mut crowd {
+        client.set_write_timeout(Some(Duration::from_millis(1))).map_err(text)?;
     }
-    Ok(())
+    victim.repeat(POLL, || {
+        for (client, at) in crowd.iter_mut().zip(&mut sent) {
+            // Those that are closed, or not read any more, are as they should be.
+            *at = (*at + client.write(&gets[*at..]).unwrap_or(0)) % gets.len();
+        }
+        Ok(())
+    })?;
+    crowd.iter_mut().try_for_each(|client| expect_unread(client, REPLY, 100 * REPLY.len()))
 }
 
 /// The beginnings of many requests, a byte more now and then.
 pub(super) fn half_requests(victim: &Victim<'_>) -> Result<(), String> {
+    let mut observer = victim.observer()?;
     let mut crowd = victim.crowd(5_000)?;
     for client in &mut crowd {
         client.write_all(b"*3\r\n$3\r\nSET\r\n$400\r\nk").map_err(text)?;
     }
     while victim.goes_on() {
-        for client in crowd.iter_mut().take(200) {
-            client.write_all(b"k").map_err(text)?;
-        }
+        let mut slow = crowd.iter_mut().take(200);
+        slow.try_for_each(|client| client.write_all(b"k").map_err(text))?;
         std::thread::sleep(Duration::from_millis(500));
     }
-    Ok(())
+    observer.expect_clients(crowd.len())
 }
 
 pub(super) fn deaf_readers(victim: &Victim<'_>) -> Result<(), String> {
     let mut client = victim.connect()?;
-    let (reply, _) = ask(&mut client, &request(&[&b"SET"[..], b"long", &vec![b'v'; 1 << 20]]))?;
+    let (reply, _) = ask(&mut client, &request(&[&b"SET"[..], b"long", &vec![b'v'; LONG]]))?;
     if reply != "+OK" {
         return Err(reply);
     }
@@ -235,7 +184,7 @@ pub(super) fn deaf_readers(victim: &Victim<'_>) -> Result<(), String> {
         drop(client.write_all(&gets));
     }
     victim.wait();
-    Ok(())
+    crowd.iter_mut().try_for_each(|client| expect_unread(client, &format!("${LONG}\r\n"), 1))
 }
 
 /// Values at the limit, written and read, and one beyond it.
@@ -264,90 +213,68 @@ pub(super) fn longest_values(victim: &Victim<'_>) -> Result<(), String> {
         return Err(format!("beyond 512 MB: {reply}"));
     }
     victim.wait();
+    // Some of them may be closed or refused, for the bound of what all clients hold; not all.
+    let heard = deaf.iter_mut().map(|client| expect_unread(client, &format!("${LONGEST}\r\n"), 1));
+    let silent: Vec<String> = heard.filter_map(Result::err).collect();
+    if silent.len() == deaf.len() {
+        return Err(silent.join(", "));
+    }
     drop(deaf);
     expect(&mut client, "DEL longest", ":1")
 }
 
 /// Requests without end from a client that reads no reply.
 pub(super) fn endless_pipelines(victim: &Victim<'_>) -> Result<(), String> {
-    std::thread::scope(|scope| {
-        for line in ["SET endless value", "GET endless", "PING"] {
-            let mut client = victim.connect()?;
-            let bytes = words(line).repeat(1_000);
-            scope.spawn(move || {
-                // The server stops reading; then this one waits, too.
-                if victim.push(&mut client, &bytes, Duration::ZERO) {
-                    victim.wait();
-                }
-            });
-        }
-        Ok(())
-    })
+    const REPLIES: usize = 1_000;
+    let attack = |(line, reply): (&str, &str)| {
+        let mut client = victim.connect()?;
+        // The server stops reading; then this one waits, too.
+        victim.push(&mut client, &words(line).repeat(REPLIES))?;
+        victim.wait();
+        expect_unread(&mut client, reply, REPLIES * "$-1\r\n".len())
+    };
+    let pipelines = [("SET endless value", "+OK"), ("GET endless", "$"), ("PING", "+PONG")];
+    all_at_once(pipelines, attack)
 }
 
 pub(super) fn long_blocks(victim: &Victim<'_>) -> Result<(), String> {
     let mut client = victim.connect()?;
-    while victim.goes_on() {
+    victim.repeat(Duration::from_millis(200), || {
         expect(&mut client, "MULTI", "+OK")?;
         client.write_all(&words("INCR block").repeat(2_000)).map_err(text)?;
         let mut left = b"+QUEUED\r\n".len() * 2_000;
         let mut chunk = vec![0; 64 << 10];
         while left > 0 {
             let most = left.min(chunk.len());
-            left -= client.read(&mut chunk[..most]).map_err(text)?;
+            match client.read(&mut chunk[..most]).map_err(text)? {
+                0 => return Err("the connection was closed within a block".to_owned()),
+                count => left -= count,
+            }
         }
         expect(&mut client, "EXEC", "*2000")?;
         // What is left of the reply goes with the connection.
         client = victim.connect()?;
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// KEYS with a pattern that nothing matches, and SCAN beside it.
 pub(super) fn walks(victim: &Victim<'_>) -> Result<(), String> {
-    while victim.goes_on() {
+    victim.repeat(Duration::ZERO, || {
         // The pattern matches nothing, but every key is looked at.
         expect(&mut victim.connect()?, "KEYS nothing-like-this*", "*0")?;
-        expect(&mut victim.connect()?, "SCAN 0 COUNT 10000", "*2")?;
-    }
-    Ok(())
+        expect(&mut victim.connect()?, "SCAN 0 COUNT 10000", "*2")
+    })
 }
 
 /// `KEYS *`, again and again; each reply is read to its end.
 pub(super) fn keys_of_everything(victim: &Victim<'_>) -> Result<(), String> {
     let mut client = victim.connect()?;
     client.set_read_timeout(Some(WAIT_FOR_ALL_KEYS)).map_err(text)?;
-    while victim.goes_on() {
-        let names = count_elements(&mut client, &words("KEYS *"))?;
-        if names < victim.keys {
-            return Err(format!("KEYS *: {names} names, not {}", victim.keys));
-        }
-    }
-    Ok(())
-}
-
-/// How many elements the reply has, an array; all of it is read, and forgotten as it comes.
-fn count_elements(stream: &mut TcpStream, request: &[u8]) -> Result<u64, String> {
-    stream.write_all(request).map_err(text)?;
-    let mut scanner = ReplyScanner::default();
-    let mut chunk = vec![0; 64 << 10];
-    let (mut head, mut whole) = (Vec::new(), false);
-    while !whole {
-        let count = stream.read(&mut chunk).map_err(text)?;
-        if count == 0 {
-            return Err("the connection was closed within a reply".to_owned());
-        }
-        if head.len() < 256 {
-            head.extend_from_slice(&chunk[..count.min(256)]);
-        }
-        let fed = scanner.feed(&chunk[..count], |_| whole = true);
-        fed.map_err(|malformed| malformed.to_string())?;
-    }
-    let head = String::from_utf8_lossy(&head);
-    let first = head.lines().next().unwrap_or_default();
-    let elements = first.strip_prefix('*').and_then(|count| count.parse().ok());
-    elements.ok_or_else(|| first.to_owned())
+    victim.repeat(Duration::ZERO, || match count_elements(&mut client, &words("KEYS *"))? {
+        names if names < victim.keys => Err(format!("KEYS *: {names} names, not {}", victim.keys)),
+        _ => Ok(()),
+    })
 }
 
 pub(super) fn many_keys(victim: &Victim<'_>) -> Result<(), String> {
@@ -357,7 +284,7 @@ pub(super) fn many_keys(victim: &Victim<'_>) -> Result<(), String> {
     let mut mset = vec!["MSET".to_owned()];
     mset.extend(names(5_000).flat_map(|key| [key, "v".to_owned()]));
     let (mget, mset) = (request(&mget), request(&mset));
-    while victim.goes_on() {
+    victim.repeat(Duration::from_millis(100), || {
         let (reply, _) = ask(&mut victim.connect()?, &mset)?;
         if reply != "+OK" {
             return Err(format!("MSET of 5,000 keys: {reply}"));
@@ -366,44 +293,56 @@ pub(super) fn many_keys(victim: &Victim<'_>) -> Result<(), String> {
         if !reply.starts_with("*100000") {
             return Err(format!("MGET of 100,000 keys: {reply}"));
         }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// A MONITOR that reads nothing, while long commands come.
 pub(super) fn deaf_monitor(victim: &Victim<'_>) -> Result<(), String> {
     let mut monitor = victim.connect()?;
-    monitor.write_all(&words("MONITOR")).map_err(text)?;
+    expect(&mut monitor, "MONITOR", "+OK")?;
     let set = request(&[&b"SET"[..], b"shown", &vec![b'v'; 256 << 10]]);
     let mut client = victim.connect()?;
-    while victim.goes_on() {
-        ask(&mut client, &set)?;
-        std::thread::sleep(Duration::from_millis(10));
+    victim.repeat(Duration::from_millis(10), || match ask(&mut client, &set)? {
+        (reply, _) if reply == "+OK" => Ok(()),
+        (reply, _) => Err(format!("SET beside a MONITOR: {reply}")),
+    })?;
+    expect_monitored(&mut monitor)
+}
+
+/// Proves that commands were shown: lines of `+time [database address] "name" ...`.
+fn expect_monitored(monitor: &mut TcpStream) -> Result<(), String> {
+    let mut unread = vec![0; 4 << 10];
+    monitor.read_exact(&mut unread).map_err(|error| format!("the MONITOR saw nothing: {error}"))?;
+    let shown = String::from_utf8_lossy(&unread);
+    match shown.contains("] \"") {
+        true => Ok(()),
+        false => Err(format!("the MONITOR saw {:?}", shown.chars().take(80).collect::<String>())),
     }
-    Ok(())
 }
 
 /// Questions about the node itself, while two thousand clients are there to be listed.
 pub(super) fn questions(victim: &Victim<'_>) -> Result<(), String> {
     let crowd = victim.crowd(2_000)?;
     let mut client = victim.connect()?;
-    while victim.goes_on() {
-        for line in ["CLIENT LIST", "INFO everything", "CONFIG GET *"] {
-            ask(&mut client, &words(line))?;
-            client = victim.connect()?;
+    victim.repeat(Duration::from_millis(100), || {
+        let listed = string(&mut client, "CLIENT LIST")?.lines().count();
+        if listed < crowd.len() {
+            return Err(format!("CLIENT LIST: {listed} clients, not {}", crowd.len()));
         }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    drop(crowd);
-    Ok(())
+        string(&mut client, "INFO everything")?;
+        if count_elements(&mut client, &words("CONFIG GET *"))? == 0 {
+            return Err("CONFIG GET *: no setting".to_owned());
+        }
+        client = victim.connect()?;
+        Ok(())
+    })
 }
 
 /// All keys at once, and their removal behind it.
 pub(super) fn flush_all(victim: &Victim<'_>) -> Result<(), String> {
     let mut client = victim.connect()?;
-    let (before, _) = ask(&mut client, &words("DBSIZE"))?;
-    let keys: u64 = before.trim_start_matches(':').parse().unwrap_or(0);
+    let keys = key_count(&mut client)?;
     if keys < victim.keys {
         return Err(format!("{keys} keys before FLUSHALL, not {}", victim.keys));
     }
@@ -412,8 +351,18 @@ pub(super) fn flush_all(victim: &Victim<'_>) -> Result<(), String> {
     if begun.elapsed() > Duration::from_secs(1) {
         return Err(format!("FLUSHALL took {:?}", begun.elapsed()));
     }
+    let left = key_count(&mut client)?;
+    if left >= keys {
+        return Err(format!("{left} keys after FLUSHALL, {keys} before"));
+    }
     victim.wait();
     Ok(())
+}
+
+fn key_count(client: &mut TcpStream) -> Result<u64, String> {
+    let (reply, _) = ask(client, &words("DBSIZE"))?;
+    let count = reply.strip_prefix(':').and_then(|count| count.parse().ok());
+    count.ok_or_else(|| format!("DBSIZE: {reply}"))
 }
 
 fn signal(pid: u32, signal: rustix::process::Signal) -> Result<(), String> {
@@ -422,14 +371,34 @@ fn signal(pid: u32, signal: rustix::process::Signal) -> Result<(), String> {
     rustix::process::kill_process(pid, signal).map_err(|error| error.to_string())
 }
 
+/// Stops a process, and proves that it stands still.
+fn stop(pid: u32) -> Result<(), String> {
+    signal(pid, rustix::process::Signal::STOP)?;
+    let begun = Instant::now();
+    while !is_stopped(pid)? {
+        if begun.elapsed() > STOPS_WITHIN {
+            return Err("the follower did not stop".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// Whether the state of a process, behind its name in parentheses, is T.
+fn is_stopped(pid: u32) -> Result<bool, String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(text)?;
+    Ok(stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+}
+
 /// A follower that stands still, and then has to catch up.
 pub(super) fn stopped_follower(victim: &Victim<'_>) -> Result<(), String> {
     let follower = *victim.followers.first().ok_or("there is no follower")?;
-    signal(follower, rustix::process::Signal::STOP)?;
-    while victim.holds_back() {
+    let stopped = stop(follower);
+    while stopped.is_ok() && victim.holds_back() {
         std::thread::sleep(POLL);
     }
     signal(follower, rustix::process::Signal::CONT)?;
+    stopped?;
     victim.wait();
     Ok(())
 }
@@ -438,91 +407,33 @@ pub(super) fn stopped_follower(victim: &Victim<'_>) -> Result<(), String> {
 pub(super) fn slow_follower(victim: &Victim<'_>) -> Result<(), String> {
     let follower = *victim.followers.first().ok_or("there is no follower")?;
     while victim.holds_back() {
-        signal(follower, rustix::process::Signal::STOP)?;
+        let stopped = stop(follower);
         std::thread::sleep(Duration::from_millis(80));
         signal(follower, rustix::process::Signal::CONT)?;
+        stopped?;
         std::thread::sleep(Duration::from_millis(20));
     }
     victim.wait();
     Ok(())
 }
 
-/// Sets or takes away the password, on a connection that keeps its rights.
-pub(super) fn set_password(address: &str, on: bool) -> Result<(), String> {
-    let mut client = TcpStream::connect(address).map_err(text)?;
-    client.set_read_timeout(Some(WAIT)).map_err(text)?;
-    if !on {
-        expect(&mut client, &format!("AUTH {PASSWORD}"), "+OK")?;
-    }
-    let password = if on { PASSWORD } else { "" };
-    let (reply, _) = ask(&mut client, &request(&["CONFIG", "SET", "requirepass", password]))?;
-    if reply == "+OK" { Ok(()) } else { Err(reply) }
-}
-
-/// One request on a connection of its own, and the first line of its reply.
-pub(super) fn once(address: &str, line: &str) -> Result<String, String> {
-    let mut client = TcpStream::connect(address).map_err(text)?;
-    client.set_read_timeout(Some(WAIT)).map_err(text)?;
-    ask(&mut client, &words(line)).map(|(reply, _)| reply)
-}
-
-/// As [`once`], for a reply that is one string: all of it.
-pub(super) fn whole(address: &str, line: &str) -> Result<String, String> {
-    let mut client = TcpStream::connect(address).map_err(text)?;
-    client.set_read_timeout(Some(WAIT)).map_err(text)?;
-    client.write_all(&words(line)).map_err(text)?;
-    client.shutdown(std::net::Shutdown::Write).map_err(text)?;
-    let mut reply = Vec::new();
-    client.read_to_end(&mut reply).map_err(text)?;
-    Ok(String::from_utf8_lossy(&reply).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What `count_elements` says of a reply that comes in these pieces.
-    fn check(pieces: &'static [&'static [u8]], expected: Result<u64, &str>) {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut client, _) = listener.accept().unwrap();
-            let mut request = vec![0; words("KEYS *").len()];
-            client.read_exact(&mut request).unwrap();
-            for piece in pieces {
-                client.write_all(piece).unwrap();
-                client.flush().unwrap();
-            }
-        });
-        let mut stream = TcpStream::connect(address).unwrap();
-        let found = count_elements(&mut stream, &words("KEYS *"));
-        assert_eq!(found, expected.map_err(str::to_owned));
-        server.join().unwrap();
-    }
-
     #[test]
-    fn a_reply_with_all_keys_is_read_to_its_end() {
-        check(&[b"*2\r\n$1\r\na\r\n$3\r", b"\nb", b"cd\r\n"], Ok(2));
-        check(&[b"*0\r\n"], Ok(0));
-        check(&[b"*2\r\n$1\r\na\r\n"], Err("the connection was closed within a reply"));
-        check(&[b"-ERR no\r\n"], Err("-ERR no"));
-    }
-
-    #[test]
-    fn what_is_held_back_is_let_go_before_the_end() {
-        let stop = AtomicBool::new(false);
-        let victim = |release| Victim {
-            address: String::new(),
-            followers: Vec::new(),
-            keys: 0,
-            release,
-            stop: &stop,
+    fn one_attacker_that_is_wrong_is_told() {
+        let odd = |number: u32| match number % 2 {
+            0 => Ok(()),
+            _ => Err(format!("{number} is odd")),
         };
-        let now = Instant::now();
-        let later = victim(now + Duration::from_secs(3_600));
-        assert!(later.holds_back() && later.goes_on());
-        assert!(!victim(now).holds_back() && victim(now).goes_on());
-        stop.store(true, Relaxed);
-        assert!(!later.holds_back() && !later.goes_on());
+        assert_eq!(all_at_once([2, 4], odd), Ok(()));
+        assert_eq!(all_at_once([2, 3, 4], odd), Err("3 is odd".to_owned()));
+    }
+
+    #[test]
+    fn a_process_that_runs_does_not_stand_still() {
+        assert_eq!(is_stopped(std::process::id()), Ok(false));
+        assert!(is_stopped(u32::MAX).is_err());
     }
 }

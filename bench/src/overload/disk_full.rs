@@ -5,8 +5,8 @@
 //! clearly or go on elsewhere, reads go on, no process end, everything come back when there is room,
 //! and every acknowledged write be there.
 
-use super::attack::once;
 use super::report::Line;
+use super::victim::{once, whole};
 use crate::error::Failure;
 use crate::target::{Peer, Running, Site};
 use std::fs::{self, File};
@@ -93,7 +93,7 @@ pub(super) async fn run(site: &Site, wants: &dyn Fn(&str) -> bool) -> Result<Vec
         let directories = (0..peer.nodes()).map(|index| site.data.join(format!("{peer}-{index}")));
         let mounts: Option<Vec<Mount>> = directories.map(|at| Mount::new(&at)).collect();
         let Some(mounts) = mounts else {
-            lines.push(Line::told(name, "not run: mounting a tmpfs needs root".into(), Vec::new()));
+            lines.push(Line::not_run(name, "mounting a tmpfs needs root"));
             continue;
         };
         let mut running = Running::start(peer, &site).await?;
@@ -205,6 +205,5 @@ impl Trial {
 fn has(address: &str, line: &str) -> bool {
     let (name, value) = line.split_once(':').unwrap_or((line, ""));
     let section = if name == "role" { "INFO replication" } else { "INFO persistence" };
-    super::attack::whole(address, section)
-        .is_ok_and(|info| crate::control::field(&info, name) == Some(value))
+    whole(address, section).is_ok_and(|info| crate::control::field(&info, name) == Some(value))
 }

@@ -21,6 +21,25 @@ impl Report {
     pub(crate) fn holds(&self) -> bool {
         !self.lines.is_empty() && self.lines.iter().all(Line::holds)
     }
+
+    /// All lines in one: what each p99 was, and how the verdicts are.
+    fn headline(&self) -> String {
+        let count =
+            |is_one: &dyn Fn(&Line) -> bool| self.lines.iter().filter(|line| is_one(line)).count();
+        let tails = |tail| count(&|line| line.tail == tail);
+        let (holding, not_run) = (count(&Line::holds), count(&|line| line.not_run.is_some()));
+        format!(
+            "p99 at most doubled: {}; more, but within the allowance of {} ms above the p99 alone: {}; \
+             missed: {}; not measured: {}. Verdicts of {}: {holding} hold, {} missed, {not_run} not run",
+            tails(Some(Tail::BelowTwice)),
+            TOLERANCE.as_millis(),
+            tails(Some(Tail::WithinAllowance)),
+            tails(Some(Tail::Missed)),
+            tails(None),
+            self.lines.len(),
+            self.lines.len() - holding - not_run,
+        )
+    }
 }
 
 /// How a p99 beside an attack compares with the one alone.
@@ -70,6 +89,8 @@ pub(crate) struct Line {
     resident_bound: u64,
     /// What was not as it should be; the memory and the p99 included.
     misses: Vec<String>,
+    /// Why this machine cannot run it, where that is so.
+    not_run: Option<String>,
     note: String,
 }
 
@@ -82,6 +103,11 @@ impl Line {
     /// A scenario that measures no latency, with what it has to tell.
     pub(crate) fn told(name: &str, note: String, misses: Vec<String>) -> Self {
         Self { name: name.to_owned(), note, misses, ..Self::default() }
+    }
+
+    /// A scenario that this machine cannot run, and why. It proves nothing, so it does not hold.
+    pub(crate) fn not_run(name: &str, why: &str) -> Self {
+        Self { name: name.to_owned(), not_run: Some(why.to_owned()), ..Self::default() }
     }
 
     /// Latencies alone and beside; memory before, highest and its bound; what was wrong already.
@@ -118,6 +144,7 @@ impl Line {
             resident_highest: highest,
             resident_bound: bound,
             misses,
+            not_run: None,
             note: String::new(),
         }
     }
@@ -133,7 +160,15 @@ impl Line {
     }
 
     fn holds(&self) -> bool {
-        self.misses.is_empty()
+        self.misses.is_empty() && self.not_run.is_none()
+    }
+
+    fn verdict(&self) -> String {
+        match &self.not_run {
+            Some(why) => format!("NOT RUN: {why}"),
+            None if self.holds() => "holds".to_owned(),
+            None => self.misses.join("; "),
+        }
     }
 }
 
@@ -153,7 +188,7 @@ impl fmt::Display for Line {
                 bound >> 20
             ),
         };
-        let verdict = if self.holds() { "holds".to_owned() } else { self.misses.join("; ") };
+        let verdict = self.verdict();
         let (alone, beside) = (ms(self.p99_alone_us), ms(self.p99_beside_us));
         let note = if self.note.is_empty() { String::new() } else { format!(" ({})", self.note) };
         let (lag, max) = (ms(self.p99_own_lag_us), ms(self.max_beside_us));
@@ -177,19 +212,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
-        let tails = |tail: Option<Tail>| self.lines.iter().filter(|line| line.tail == tail).count();
-        let counts = [Tail::BelowTwice, Tail::WithinAllowance, Tail::Missed]
-            .map(|tail| format!("{} {}", tails(Some(tail)), tail.word()));
-        let allowance = TOLERANCE.as_millis();
-        writeln!(
-            f,
-            "\np99: {}, {} without one (the allowance is {allowance} ms above the p99 alone); \
-             all verdicts: {} of {} hold",
-            counts.join(", "),
-            tails(None),
-            self.lines.iter().filter(|line| line.holds()).count(),
-            self.lines.len()
-        )
+        writeln!(f, "\n{}", self.headline())
     }
 }
 
@@ -221,16 +244,28 @@ mod tests {
                 with(Some(Tail::WithinAllowance), &[]),
                 with(Some(Tail::Missed), &["p99 more than doubled"]),
                 with(None, &[]),
+                Line::not_run("disk", "it needs root"),
             ],
         };
         let text = report.to_string();
         let last = text.lines().last().unwrap();
         assert_eq!(
             last,
-            "p99: 2 below 2x, 1 within the allowance (a few ms), 1 MISSED, 1 without one \
-             (the allowance is 10 ms above the p99 alone); all verdicts: 3 of 5 hold"
+            "p99 at most doubled: 2; more, but within the allowance of 10 ms above the p99 alone: 1; \
+             missed: 1; not measured: 2. Verdicts of 6: 3 hold, 2 missed, 1 not run"
         );
         assert!(text.contains("| within the allowance (a few ms) |"), "{text}");
+    }
+
+    #[test]
+    fn what_did_not_run_does_not_hold() {
+        let line = || Line::not_run("disk", "it needs root");
+        assert_eq!(
+            line().to_string(),
+            "| disk | - | - | - | - | - | - | - | NOT RUN: it needs root |"
+        );
+        let machine = Machine::describe(std::path::Path::new("/"), Binaries::default());
+        assert!(!Report { machine, lines: vec![line()] }.holds());
     }
 
     #[test]

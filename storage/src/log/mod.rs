@@ -418,7 +418,8 @@ impl ShardLog {
 
     /// Notes how far entries are committed. Written with the next batch or a little later, never
     /// synced for its own sake; a crash may bring back an older value, never one whose entries
-    /// are not there if they were appended before this call.
+    /// are not there if they were appended before this call. Entries that are committed must not be
+    /// truncated: taking the position back may become durable later than the truncation.
     pub fn save_committed(&self, committed: Option<LogPosition>) {
         let mut state = self.shard.state.lock();
         state.committed = committed;

@@ -2,7 +2,7 @@
 //! nothing but a beginning of what was called.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
@@ -23,8 +23,8 @@ fn images_max() -> usize {
 }
 
 thread_local! {
-    /// Hashes of the images that the test on this thread has opened.
-    static IMAGES: RefCell<HashSet<u64>> = RefCell::default();
+    /// How many images the test on this thread has opened, and their hashes.
+    static IMAGES: RefCell<(usize, HashSet<u64>)> = RefCell::default();
 }
 
 fn note_image(content: &Content) {
@@ -33,11 +33,20 @@ fn note_image(content: &Content) {
         hasher.update(name.as_bytes());
         hasher.update(&content.files[*file]);
     }
-    IMAGES.with_borrow_mut(|images| images.insert(hasher.digest()));
+    IMAGES.with_borrow_mut(|(opened, hashes)| {
+        *opened += 1;
+        hashes.insert(hasher.digest());
+    });
 }
 
 fn distinct_images() -> usize {
-    IMAGES.with_borrow(HashSet::len)
+    IMAGES.with_borrow(|(_, hashes)| hashes.len())
+}
+
+/// Says how many images were opened, as a row of the table of `cargo crash-images`.
+fn tell(what: &str) {
+    let (opened, distinct) = IMAGES.with_borrow(|(opened, hashes)| (*opened, hashes.len()));
+    println!("| log, {what} | {opened} | {distinct} | all that was promised, each time |");
 }
 
 /// Whether this test has opened as many images as it was asked for, counting equal ones once.
@@ -48,9 +57,6 @@ fn has_opened_enough(cuts: usize) -> bool {
         is_enough || cuts < CUTS_FOR_AN_IMAGE_MAX * images_max(),
         "{cuts} cuts left only {distinct} images"
     );
-    if is_enough {
-        println!("{distinct} distinct images");
-    }
     is_enough
 }
 
@@ -66,22 +72,23 @@ struct Run {
     start: Content,
     trace: Vec<Event>,
     models: Vec<Model>,
-    committed: std::collections::BTreeMap<u32, std::collections::BTreeSet<LogPosition>>,
+    /// All commit positions that were ever saved.
+    saved: BTreeMap<u32, BTreeSet<LogPosition>>,
 }
 
 impl Run {
-    fn record(start: Content, found: Found, calls: &[Call]) -> Run {
-        let mut driver = Driver::start(start.clone(), found);
+    fn record(start: Content, found: Found, sync: SyncPolicy, calls: &[Call]) -> Run {
+        let mut driver = Driver::start(start.clone(), found, sync);
         for call in calls {
             driver.call(call);
         }
-        let (disk, models, committed) = driver.finish();
-        Run { start, trace: disk.trace(), models, committed }
+        let Driver { disk, models, saved, .. } = driver.finish();
+        Run { start, trace: disk.trace(), models, saved }
     }
 
-    fn first(calls: &[Call]) -> Run {
+    fn first(sync: SyncPolicy, calls: &[Call]) -> Run {
         let nothing = Found { model: Model::new(), committed: Default::default() };
-        Run::record(Content::default(), nothing, calls)
+        Run::record(Content::default(), nothing, sync, calls)
     }
 
     /// The log on `disk` is one that a crash at this moment may leave.
@@ -100,7 +107,7 @@ impl Run {
             found.model
         );
         for (id, committed) in &found.committed {
-            assert!(self.committed[id].contains(committed), "{what}: {committed:?} of shard {id}");
+            assert!(self.saved[id].contains(committed), "{what}: {committed:?} of shard {id}");
             let last = found.model.get(id).and_then(|shard| shard.last());
             assert!(Some(committed.index) <= last.map(|last| last.index), "{what}: {committed:?}");
         }
@@ -131,7 +138,7 @@ impl Run {
 
 #[test]
 fn a_process_may_end_at_every_byte() {
-    let run = Run::first(&some_calls(1, 70));
+    let run = Run::first(SyncPolicy::Always, &some_calls(1, 70));
     let mut replay = Replay::from(run.start.clone());
     let mut images = 0;
     let mut random = Random(1);
@@ -157,7 +164,7 @@ fn a_process_may_end_at_every_byte() {
         run.check_recovery(&replay, replay.clone(), &mut random, &what);
     }
     let distinct = distinct_images();
-    println!("{distinct} distinct images");
+    tell("process ended at every byte");
     assert!(images > 5_000 && distinct > 5_000, "{images} ends, {distinct} distinct images");
 }
 
@@ -165,12 +172,28 @@ fn a_process_may_end_at_every_byte() {
 fn power_may_fail_at_every_event_and_unsynced_writes_arrive_in_part() {
     let mut images = 0;
     for seed in 100.. {
-        let run = Run::first(&some_calls(seed, 60));
+        let run = Run::first(SyncPolicy::Always, &some_calls(seed, 60));
         images += cut_power(&run, seed, 3);
         if has_opened_enough(images) {
             break;
         }
     }
+    tell("power cut, fsync before each answer");
+}
+
+/// Whoever asked for a sync once a second may lose what came after the last one, but nothing that an
+/// earlier entry or a vote needs.
+#[test]
+fn synced_once_a_second_a_log_keeps_all_up_to_its_last_sync() {
+    let mut images = 0;
+    for seed in 500.. {
+        let run = Run::first(SyncPolicy::EverySecond, &some_calls(seed, 60));
+        images += cut_power(&run, seed, 3);
+        if has_opened_enough(images) {
+            break;
+        }
+    }
+    tell("power cut, fsync once a second");
 }
 
 /// Cuts power at every event in several ways; returns how many images were tried.
@@ -180,7 +203,7 @@ fn cut_power(run: &Run, seed: u64, times: usize) -> usize {
     let mut images = 0;
     for (number, event) in run.trace.iter().enumerate() {
         replay.apply(event);
-        if matches!(event, Event::Called(_) | Event::Acked(_)) {
+        if matches!(event, Event::Called(_) | Event::Acked(_) | Event::Written(_)) {
             continue;
         }
         for time in 0..times {
@@ -201,7 +224,7 @@ fn a_log_survives_one_crash_after_another() {
     let mut images = 0;
     for seed in 1_000.. {
         let mut random = Random(seed);
-        let mut run = Run::first(&some_calls(seed, 40));
+        let mut run = Run::first(SyncPolicy::Always, &some_calls(seed, 40));
         for generation in 1..5 {
             // Any moment of the run, with whatever the power cut leaves, is the next beginning.
             let mut replay = Replay::from(run.start.clone());
@@ -212,13 +235,15 @@ fn a_log_survives_one_crash_after_another() {
             let left = replay.cut(loss, &mut |bound| random.below(bound));
             let what = format!("seed {seed} generation {generation}");
             let found = run.check(&MemoryDisk::with(left.clone()), &replay, &what);
-            run = Run::record(left, found, &some_calls(seed * 10 + generation, 40));
+            let sync = [SyncPolicy::Always, SyncPolicy::EverySecond][random.below(2)];
+            run = Run::record(left, found, sync, &some_calls(seed * 10 + generation, 40));
             images += cut_power(&run, seed, 1);
         }
         if has_opened_enough(images) {
             break;
         }
     }
+    tell("one crash after another");
 }
 
 #[test]
@@ -227,7 +252,7 @@ fn a_vote_is_never_older_than_an_entry_that_followed_it() {
     let calls: Vec<_> = (0..30u64)
         .flat_map(|round| [Call::Vote(0), Call::Append(0, true, vec![round as u16 * 9])])
         .collect();
-    let run = Run::first(&calls);
+    let run = Run::first(SyncPolicy::Always, &calls);
     let mut random = Random(7);
     let mut replay = Replay::from(run.start.clone());
     let mut seen = 0;

@@ -38,8 +38,10 @@ pub(super) enum Event {
     SyncDir,
     /// The test called everything up to this step.
     Called(usize),
-    /// Everything up to this step was acknowledged.
+    /// Everything up to this step was acknowledged as durable.
     Acked(usize),
+    /// Everything up to this step was acknowledged as written: the next sync makes it durable.
+    Written(usize),
 }
 
 #[derive(Clone, Default)]
@@ -65,7 +67,11 @@ impl Content {
                 self.grow(*file);
                 write(&mut self.files[*file], *offset, bytes);
             }
-            Event::Sync { .. } | Event::SyncDir | Event::Called(_) | Event::Acked(_) => {}
+            Event::Sync { .. }
+            | Event::SyncDir
+            | Event::Called(_)
+            | Event::Acked(_)
+            | Event::Written(_) => {}
         }
     }
 
@@ -253,25 +259,30 @@ pub(super) enum Loss {
 /// The world up to some event, with what is certain and what is not.
 #[derive(Clone, Default)]
 pub(super) struct Replay {
-    start: usize,
+    /// How many events there were.
+    events: usize,
     /// Everything that was written.
     pub(super) written: Content,
     /// What is certain to be there.
     durable: Content,
-    unsynced: Vec<(usize, usize, Vec<u8>)>,
+    /// File, offset, bytes and number of the event.
+    unsynced: Vec<(usize, usize, Vec<u8>, usize)>,
     unsynced_names: Vec<Event>,
+    /// Steps acknowledged as written, with the number of the event, that no sync has covered.
+    written_steps: Vec<(usize, usize)>,
     pub(super) called: usize,
+    /// Everything up to this step has to be there after a power cut.
     pub(super) acked: usize,
 }
 
 impl Replay {
     /// Begins with a disk on which everything is durable.
     pub(super) fn from(content: Content) -> Replay {
-        Replay { start: 0, written: content.clone(), durable: content, ..Replay::default() }
+        Replay { written: content.clone(), durable: content, ..Replay::default() }
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
-        self.start += 1;
+        self.events += 1;
         if let Event::Remove { name } = event {
             // What was in it may go before its name does.
             let removed = self.written.names[name];
@@ -287,16 +298,17 @@ impl Replay {
             Event::Rename { .. } | Event::Remove { .. } => self.unsynced_names.push(event.clone()),
             Event::Write { file, offset, bytes } => {
                 self.durable.grow(*file);
-                self.unsynced.push((*file, *offset, bytes.clone()));
+                self.unsynced.push((*file, *offset, bytes.clone(), self.events));
             }
             Event::Sync { file: synced } => {
                 let durable = &mut self.durable;
-                self.unsynced.retain(|(file, offset, bytes)| {
+                self.unsynced.retain(|(file, offset, bytes, _)| {
                     if file == synced {
                         write(&mut durable.files[*file], *offset, bytes);
                     }
                     file != synced
                 });
+                self.ack_what_is_synced();
             }
             Event::SyncDir => {
                 for event in self.unsynced_names.drain(..) {
@@ -305,7 +317,15 @@ impl Replay {
             }
             Event::Called(step) => self.called = *step,
             Event::Acked(step) => self.acked = self.acked.max(*step),
+            Event::Written(step) => self.written_steps.push((*step, self.events)),
         }
+    }
+
+    /// A step that was written has to be there once no write before its acknowledgement is unsynced.
+    fn ack_what_is_synced(&mut self) {
+        let oldest = self.unsynced.iter().map(|(.., number)| *number).min().unwrap_or(usize::MAX);
+        let synced = self.written_steps.extract_if(.., |(_, number)| *number < oldest);
+        self.acked = synced.map(|(step, _)| step).fold(self.acked, usize::max);
     }
 
     /// What a power cut now may leave; `random` gives numbers below its argument.
@@ -320,10 +340,11 @@ impl Replay {
         let files: BTreeSet<usize> = self.unsynced.iter().map(|(file, ..)| *file).collect();
         for file in files {
             let writes: Vec<_> = self.unsynced.iter().filter(|(f, ..)| *f == file).collect();
-            let end = writes.iter().map(|(_, offset, bytes)| offset + bytes.len()).max().unwrap();
+            let end =
+                writes.iter().map(|(_, offset, bytes, _)| offset + bytes.len()).max().unwrap();
             let sectors: BTreeSet<usize> = writes
                 .iter()
-                .flat_map(|(_, at, bytes)| at / SECTOR..(at + bytes.len()).div_ceil(SECTOR))
+                .flat_map(|(_, at, bytes, _)| at / SECTOR..(at + bytes.len()).div_ceil(SECTOR))
                 .collect();
             let torn = (loss == Loss::Torn).then(|| random(sectors.len()));
             for (nth, sector) in sectors.iter().enumerate() {
@@ -334,14 +355,14 @@ impl Replay {
                 let range = sector * SECTOR..upto;
                 let touching = writes
                     .iter()
-                    .filter(|(_, at, bytes)| *at < range.end && at + bytes.len() > range.start);
+                    .filter(|(_, at, bytes, _)| *at < range.end && at + bytes.len() > range.start);
                 let versions = touching.clone().count();
                 let arrived = match loss {
                     Loss::Front if nth < sectors.len() / 2 => 0,
                     Loss::Front => versions,
                     _ => random(versions + 1),
                 };
-                for (_, at, bytes) in touching.take(arrived) {
+                for (_, at, bytes, _) in touching.take(arrived) {
                     let from = range.start.max(*at);
                     let part = &bytes[from - at..range.end.min(at + bytes.len()) - at];
                     write(&mut content.files[file], from, part);

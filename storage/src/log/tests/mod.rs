@@ -9,11 +9,16 @@ mod model;
 mod rot;
 
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, mpsc};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{EntryKind, LogEntry, LogError, LogOptions, LogPosition, RaftLog, SavedVote, ShardLog};
+use super::{
+    EntryKind, LogEntry, LogError, LogOptions, LogPosition, RaftLog, SavedVote, ShardLog,
+    SyncPolicy,
+};
 use memory_disk::MemoryDisk;
 
 /// Small segments, so that short tests cross many of them.
@@ -21,6 +26,21 @@ const SEGMENT_BYTES: u64 = 4096;
 
 fn options() -> LogOptions {
     LogOptions { segment_bytes: SEGMENT_BYTES, cache_bytes_max: 2048, ..LogOptions::new("memory") }
+}
+
+/// A clock by which each look at it takes its time, so that seconds pass within a short test.
+fn hurried_clock() -> Instant {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    *BEGUN + Duration::from_millis(50) * LOOKS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// As [`options`], synced by this policy.
+fn synced_by(sync: SyncPolicy) -> LogOptions {
+    match sync {
+        SyncPolicy::Always => options(),
+        SyncPolicy::EverySecond => LogOptions { sync, clock: hurried_clock, ..options() },
+    }
 }
 
 fn open(disk: &MemoryDisk) -> Result<RaftLog, LogError> {

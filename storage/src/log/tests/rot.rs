@@ -22,8 +22,8 @@ fn run(seed: u64) -> (Content, Vec<Model>) {
     for call in some_calls(seed, 60) {
         driver.call(&call);
     }
-    let (disk, models, _) = driver.finish();
-    (disk.content(), models)
+    let driver = driver.finish();
+    (driver.disk.content(), driver.models)
 }
 
 /// What opening says of this content; the offline check must agree and change nothing.
