@@ -1,5 +1,6 @@
 //! A small ext4 of its own for one node, in a file behind a loop device: its power can be cut (what
-//! was not synced is really gone), and it can be full.
+//! was not synced is really gone: a canary that is written before every cut tells), and it can be
+//! full.
 //!
 //! Needs root and loop devices; [`Disk::create`] says so by returning none. A [`Broom`] unmounts it
 //! when the run is ended from outside.
@@ -12,6 +13,9 @@ use std::process::{Command, Stdio};
 
 /// Size of the file system.
 const IMAGE_BYTES: u64 = 640 << 20;
+
+/// What a canary holds.
+const CANARY: &[u8] = b"sings until the power is cut";
 
 /// Ends those who have files open below `$0`, and unmounts it.
 const SWEEP: &str = "mountpoint -q \"$0\" || exit; for process in /proc/[0-9]*; do \
@@ -45,18 +49,25 @@ impl Disk {
         self.mounted
     }
 
-    /// Takes its power; the processes that use it see EIO from now on.
+    /// Takes its power, just after a canary was written to it and not synced; the processes that use
+    /// it see EIO from now on.
     pub fn cut(&self, tool: &Path) -> bool {
-        run(Command::new(tool).arg(&self.mount))
+        let is_written = fs::write(self.canary(), CANARY).is_ok();
+        run(Command::new(tool).arg(&self.mount)) && is_written
     }
 
-    /// After a cut, and the end of those who used it: mounts what was synced.
+    /// After a cut, and the end of those who used it: mounts what was synced. Whether the canary is
+    /// gone, and with it what else was not synced.
     ///
     /// # Panics
     /// It cannot be mounted: the harness, not the node, is at fault.
-    pub fn restore(&mut self) {
+    pub fn restore(&mut self) -> bool {
         self.unmount();
         assert!(self.mount(), "{} cannot be mounted again", self.image.display());
+        // Its name may have been synced along with something else; what it sang was not.
+        let is_gone = fs::read(self.canary()).map_or(true, |left| left.is_empty());
+        let _ = fs::remove_file(self.canary());
+        is_gone
     }
 
     /// Writes a file until there is no more room; true when it was full.
@@ -75,6 +86,10 @@ impl Disk {
         // There may be no such file. If there was, no later power cut may bring it back.
         let _ = fs::remove_file(self.filling());
         let _ = File::open(&self.mount).and_then(|dir| dir.sync_all());
+    }
+
+    fn canary(&self) -> PathBuf {
+        self.mount.join("canary")
     }
 
     fn filling(&self) -> PathBuf {
@@ -143,11 +158,16 @@ mod tests {
         assert!(disk.cut(&tools.cut));
         assert!(open.sync_all().is_err() || open.write_all(b"x").is_err());
         drop((synced, open));
-        disk.restore();
+        assert!(disk.restore(), "the canary is gone");
         assert_eq!(fs::read(mount.join("synced")).unwrap(), b"stays");
         let left = fs::read(mount.join("open")).unwrap_or_default();
         assert!(left.is_empty(), "{left:?}");
         assert_eq!(fs::read(mount.join("direct")).unwrap(), [b'a'; 4096]);
         assert_eq!(fs::read(mount.join("direct-synced")).unwrap(), [0; 4096]);
+        // A cut that lost nothing does not pass for one.
+        fs::write(mount.join("canary"), CANARY).unwrap();
+        File::open(mount.join("canary")).unwrap().sync_all().unwrap();
+        File::open(&mount).unwrap().sync_all().unwrap();
+        assert!(!disk.restore());
     }
 }

@@ -2,11 +2,14 @@
 //! effect (a process that was running and is gone, bytes that were held, an fsync that failed), not
 //! what was tried.
 
-use crate::world::{World, number};
+use crate::journal::Journal;
+use crate::windows::Windows;
+use crate::world::{Ended, World, number};
 use kvorum_tests::random::Random;
 use std::collections::BTreeMap;
 use std::fs;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -31,13 +34,15 @@ pub enum Fault {
     Slow,
     Lossy,
     Corrupt,
-    SyncError,
+    SyncEio,
+    SyncEnospc,
     DiskFull,
     SyncStall,
     RotLog,
     RotState,
     RotIdentity,
     RotVote,
+    RotRecord,
     Clock,
     Transfer,
     Replace,
@@ -85,16 +90,18 @@ pub const SHALLOW: [Fault; 21] = [
 ];
 
 /// Faults that need a shim, a file system of their own, or a snapshot.
-pub const DEEP: [Fault; 15] = [
+pub const DEEP: [Fault; 17] = [
     PowerOne,
     PowerAll,
-    SyncError,
+    SyncEio,
+    SyncEnospc,
     DiskFull,
     SyncStall,
     RotLog,
     RotState,
     RotIdentity,
     RotVote,
+    RotRecord,
     Clock,
     Replace,
     SnapshotKill,
@@ -114,15 +121,24 @@ pub fn all() -> impl Iterator<Item = Fault> {
     SHALLOW.into_iter().chain(DEEP).chain(NETWORKS).chain(PACKETS).chain([Ring])
 }
 
-/// What a node says at its end that has a good reason, whenever it comes: a log that cannot be written,
-/// and damage, which may be found long after it was done.
+/// What a node says at its end that has a good reason, where its disk was disturbed: a log that cannot
+/// be written, and damage.
 const GOOD_ENDS: [&str; 4] = ["the log failed", "damaged", "unreadable", "ChecksumMismatch"];
 
 impl Fault {
-    /// Whether a node may end by itself because of this, with these last words.
-    pub fn may_end(self, last: &str) -> bool {
-        let has_broken_disk = matches!(self, PowerOne | PowerAll | SyncError | SnapshotPowerCut);
-        has_broken_disk || GOOD_ENDS.iter().any(|good| last.contains(good))
+    /// Whether a node may have ended by itself because of this, which befell the disks of the `struck`
+    /// ones. A disk without power ends its node, too; that is not noted (`World::power_cut`).
+    pub fn may_end(self, end: &Ended, struck: &[usize]) -> bool {
+        let says_why = GOOD_ENDS.iter().any(|good| end.last.contains(good));
+        let fails_syncs = matches!(self, SyncEio | SyncEnospc);
+        end.has_old_damage() || struck.contains(&end.at) && (fails_syncs || says_why)
+    }
+}
+
+impl Ended {
+    /// Whether it ended because of bits that were flipped, be it long before.
+    pub fn has_old_damage(&self) -> bool {
+        self.was_damaged && GOOD_ENDS.iter().any(|good| self.last.contains(good))
     }
 }
 
@@ -169,14 +185,24 @@ pub struct Arena {
     pub lasts_ms: (u64, u64),
     /// Ids of the nodes, as far as they were seen.
     pub ids: Vec<u64>,
+    /// Nodes whose syncs and room the last fault disturbed.
+    pub struck: Vec<usize>,
+    /// When faults are active.
+    pub windows: Windows,
 }
 
 impl Arena {
     /// An arena for a cluster that is settled.
-    pub fn new(mut world: World, random: Random, lasts_ms: (u64, u64)) -> Self {
+    pub fn new(
+        mut world: World,
+        random: Random,
+        lasts_ms: (u64, u64),
+        journal: Arc<Journal>,
+    ) -> Self {
         let ids = world.infos().iter().map(|info| number(info, "raft_node_id")).collect();
         let (effects, injected) = (BTreeMap::new(), BTreeMap::new());
-        Arena { world, random, effects, injected, lasts_ms, ids }
+        let (struck, windows) = (Vec::new(), Windows::new(journal));
+        Arena { world, random, effects, injected, lasts_ms, ids, struck, windows }
     }
 
     /// Injects a fault and ends it. The cluster may still have to settle.
@@ -185,6 +211,7 @@ impl Arena {
     /// The cluster cannot do what it must while only a minority is disturbed.
     pub fn inject(&mut self, fault: Fault) -> Result<(), String> {
         *self.injected.entry(fault).or_default() += 1;
+        self.struck.clear();
         let leader = self.world.leader().unwrap_or(0);
         let any = self.random.below(self.world.members.len());
         let name = format!("{fault:?}");
@@ -203,13 +230,14 @@ impl Arena {
                 self.partition(fault, leader, any)
             }
             Slow | Lossy | Corrupt => self.bad_links(fault),
-            SyncError | SyncStall => self.sync_fault(fault, leader, any),
+            SyncEio | SyncEnospc | SyncStall => self.sync_fault(fault, leader, any),
             DiskFull => self.disk_full(any),
-            RotLog | RotState | RotIdentity | RotVote => self.rot(fault, any)?,
+            RotLog | RotState | RotIdentity | RotVote | RotRecord => self.rot(fault, any)?,
             Clock => self.clock(),
             Transfer => self.transfer(leader),
             Replace => {
                 let other = self.other_than(leader);
+                self.windows.open();
                 self.replace(other)?
             }
             Grow => self.grow()?,
@@ -232,6 +260,7 @@ impl Arena {
             }
         };
         self.count(&name, effect);
+        self.windows.end(&name, effect > 0);
         Ok(())
     }
 
@@ -257,15 +286,16 @@ impl Arena {
 
     fn kill(&mut self, nodes: &[usize]) -> u64 {
         let mut killed = 0;
+        self.windows.open();
         for at in nodes {
-            let node = &mut self.world.members[*at].node;
-            killed += u64::from(node.is_running());
-            node.kill();
+            killed += u64::from(self.world.members[*at].node.is_running());
+            self.world.kill(*at);
         }
         if nodes.len() == 1 {
             self.rest();
         }
         nodes.iter().for_each(|at| self.world.revive(*at));
+        self.windows.close();
         if nodes.len() > 1 { killed / nodes.len() as u64 } else { killed }
     }
 
@@ -273,21 +303,25 @@ impl Arena {
         if !self.world.members[at].node.is_running() {
             return 0;
         }
+        self.windows.open();
         self.world.members[at].node.pause();
         let pid = self.world.members[at].node.pid().unwrap_or(0);
         self.rest();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         self.world.members[at].node.resume();
+        self.windows.close();
         u64::from(stat.contains(") T ") || stat.contains(") t ") || cfg!(not(target_os = "linux")))
     }
 
     fn power(&mut self, nodes: &[usize]) -> u64 {
         let process_first = self.random.percent(50);
+        self.windows.open();
         let cut = self.world.power_cut(nodes, process_first);
         if nodes.len() == 1 {
             self.rest();
         }
         nodes.iter().for_each(|at| self.world.revive(*at));
+        self.windows.close();
         u64::from(cut)
     }
 
@@ -295,8 +329,11 @@ impl Arena {
         let at = if self.random.percent(60) { leader } else { any };
         let Some(control) = &self.world.members[at].control else { return 0 };
         let before = control.effects();
+        self.struck.push(at);
+        self.windows.open();
         match kind {
-            SyncError => control.sync_error(*self.random.pick(&[EIO, ENOSPC])),
+            SyncEio => control.sync_error(EIO),
+            SyncEnospc => control.sync_error(ENOSPC),
             _ => control.stall(300 + self.random.below(3000) as i64),
         }
         self.rest();
@@ -305,19 +342,20 @@ impl Arena {
         let after = control.effects();
         let ended = self.world.members[at].node.exited().is_some();
         self.world.revive(at);
-        let happened = match kind {
-            SyncError => after.failed_syncs > before.failed_syncs,
-            _ => after.stalled_syncs > before.stalled_syncs,
-        };
-        if kind == SyncError && happened {
-            self.count("SyncError: node ended", u64::from(ended));
+        self.windows.close();
+        if kind == SyncStall {
+            return u64::from(after.stalled_syncs > before.stalled_syncs);
         }
+        let happened = after.failed_syncs > before.failed_syncs;
+        self.count(&format!("{kind:?}: node ended"), u64::from(happened && ended));
         u64::from(happened)
     }
 
     fn disk_full(&mut self, at: usize) -> u64 {
         let before = self.world.members[at].node.output().len();
         let Some(disk) = &self.world.members[at].disk else { return 0 };
+        self.struck.push(at);
+        self.windows.open();
         let is_full = disk.fill();
         self.rest();
         self.rest();
@@ -327,6 +365,7 @@ impl Arena {
             disk.make_room();
         }
         self.world.revive(at);
+        self.windows.close();
         self.count("DiskFull: node ended", u64::from(ended));
         u64::from(is_full && (ended || output.contains("the disk is nearly full")))
     }
@@ -337,6 +376,7 @@ impl Arena {
             controls.map(|control| control.effects().shifted_clock_readings).sum()
         };
         let before = readings(self);
+        self.windows.open();
         for _ in 0..8 {
             let at = self.random.below(self.world.members.len());
             let jump = *self.random.pick(&[5, 40, 300, 2000, 5000]) * 1_000_000;
@@ -349,13 +389,16 @@ impl Arena {
         for control in self.world.members.iter().filter_map(|member| member.control.as_ref()) {
             control.calm();
         }
+        self.windows.close();
         u64::from(readings(self) > before)
     }
 
     fn transfer(&mut self, leader: usize) -> u64 {
+        self.windows.open();
         let answer = self.order(usize::MAX / 2, &["RAFT.TRANSFER_LEADER"]);
         thread::sleep(Duration::from_millis(300));
         let moved = self.world.leader().is_some_and(|now| now != leader);
+        self.windows.close();
         u64::from(answer == "OK" && moved)
     }
 }
@@ -382,13 +425,19 @@ mod tests {
         let log = "the log failed; the process ends, nothing more is acknowledged";
         let rot = "the state is damaged; the process ends, replace this node";
         let replayed = "the node stopped: when Write Apply: Storage(ChecksumMismatch { got: ..";
+        let may = |fault: Fault, last: &str, at: usize, was_damaged: bool| {
+            fault.may_end(&Ended { at, was_damaged, last: last.to_owned() }, &[1])
+        };
         for fault in all() {
-            let good = [log, rot, replayed];
-            assert!(good.iter().all(|last| fault.may_end(last)), "{fault:?}");
+            for last in [log, rot, replayed] {
+                assert!(may(fault, last, 1, false) && !may(fault, last, 2, false), "{fault:?}");
+                assert!(may(fault, last, 2, true), "{fault:?}");
+            }
+            assert!(!may(fault, engine, 2, true) && !may(fault, "", 2, true), "{fault:?}");
         }
-        for fault in [DiskFull, KillOne, SnapshotDamage, Clock, RotLog] {
-            assert!(!fault.may_end(engine) && !fault.may_end(""), "{fault:?}");
+        for fault in [DiskFull, KillOne, PowerAll, SnapshotDamage, Clock, RotLog] {
+            assert!(!may(fault, engine, 1, false) && !may(fault, "", 1, false), "{fault:?}");
         }
-        assert!(SyncError.may_end(engine) && PowerAll.may_end(engine));
+        assert!(may(SyncEio, engine, 1, false) && may(SyncEnospc, engine, 1, false));
     }
 }

@@ -8,7 +8,7 @@ use protocol::Reply;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, RwLock};
@@ -111,7 +111,8 @@ pub struct History {
 /// A history in the making.
 pub struct Journal {
     begun: Instant,
-    file: Mutex<BufWriter<File>>,
+    /// Writes every line at once: nothing is lost where the run panics, or is killed.
+    file: Mutex<LineWriter<File>>,
     /// Everything so far.
     pub history: Mutex<History>,
     /// Clients hold it while they operate; who takes it for writing finds them at rest.
@@ -128,7 +129,7 @@ impl Journal {
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Journal {
             begun: Instant::now(),
-            file: Mutex::new(BufWriter::new(File::create(path)?)),
+            file: Mutex::new(LineWriter::new(File::create(path)?)),
             history: Mutex::default(),
             gate: RwLock::default(),
             known: AtomicU64::new(0),
@@ -188,21 +189,16 @@ impl Journal {
             "returned": span.returned, "requests": requests, "replies": replies}));
     }
 
-    /// Notes that a fault was active since `begun`.
-    pub fn window(&self, begun: u64, name: &str) {
-        let ended = self.now();
+    /// Notes that a fault was active between these moments.
+    pub fn window(&self, begun: u64, ended: u64, name: &str) {
         self.line(&json!({"fault": name, "begun": begun, "ended": ended}));
         let mut history = self.history.lock().expect("no client panicked");
         history.windows.push((begun, ended, name.to_owned()));
     }
 
-    /// Ends the file and returns the history.
-    ///
-    /// # Errors
-    /// The file could not be written.
-    pub fn finish(self) -> io::Result<History> {
-        self.file.into_inner().expect("no client panicked").flush()?;
-        Ok(self.history.into_inner().expect("no client panicked"))
+    /// Takes the history, once nobody adds to it any more.
+    pub fn finish(&self) -> History {
+        std::mem::take(&mut *self.history.lock().expect("no client panicked"))
     }
 
     fn line(&self, line: &Value) {

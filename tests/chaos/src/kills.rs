@@ -48,6 +48,9 @@ const WRITES_BETWEEN: u64 = 150;
 /// The cluster does not start, or does not come back.
 pub fn run(counts: Counts, seed: u64, limit: Duration, root: &Path) -> Result<Outcome, String> {
     let mut world = World::start(root, 3, true, false)?;
+    if counts.power_single + counts.power_all > 0 && !world.has_power() {
+        return Err("power cannot be cut here: it needs root and loop devices".into());
+    }
     let mut random = Random::new(seed);
     let wanted = [counts.single, counts.all, counts.power_single, counts.power_all];
     let mut left: Vec<usize> = Vec::new();
@@ -63,21 +66,20 @@ pub fn run(counts: Counts, seed: u64, limit: Duration, root: &Path) -> Result<Ou
         thread::sleep(Duration::from_millis(random.number_below(60)));
         let one = if random.percent(60) { leader } else { random.below(3) };
         let nodes = if kind.is_multiple_of(2) { vec![one] } else { vec![0, 1, 2] };
-        outcome.leaders += u64::from(kind.is_multiple_of(2) && one == leader);
-        match kind {
-            0 | 1 => nodes.iter().for_each(|at| world.members[*at].node.kill()),
-            _ => {
-                if !world.power_cut(&nodes, random.percent(50)) {
-                    return Err("power cannot be cut here: it needs root and loop devices".into());
-                }
-            }
+        let is_done = kind < 2 || world.power_cut(&nodes, random.percent(50));
+        if kind < 2 {
+            nodes.iter().for_each(|at| world.kill(*at));
         }
         nodes.iter().for_each(|at| world.revive(*at));
-        let ended = std::mem::take(&mut world.ended);
-        // A disk without power may end its node before the harness does; nothing else may.
-        if let Some(end) = ended.first().filter(|_| kind < 2) {
+        if let Some(end) = world.ended.first() {
             return Err(format!("a node ended by itself: {end}"));
         }
+        if !is_done {
+            // A cut that lost nothing is none.
+            left.push(kind);
+            continue;
+        }
+        outcome.leaders += u64::from(kind.is_multiple_of(2) && one == leader);
         outcome.done[kind] += 1;
     }
     outcome.is_cut_short = !left.is_empty();

@@ -21,6 +21,7 @@ pub mod run;
 pub mod shim;
 mod snapshots;
 mod strangers;
+pub mod windows;
 pub mod wires;
 pub mod workload;
 pub mod world;

@@ -60,6 +60,7 @@ impl Arena {
         let before = held(self);
         let times = if shape == Flapping { 6 } else { 1 };
         for _ in 0..times {
+            self.windows.open();
             self.part(shape, leader, any);
             if shape == Flapping {
                 thread::sleep(Duration::from_millis(60 + self.random.number_below(400)));
@@ -68,6 +69,7 @@ impl Arena {
             }
             let breaks = self.random.percent(50);
             self.world.net.heal(breaks);
+            self.windows.close();
             if shape == Flapping {
                 thread::sleep(Duration::from_millis(60 + self.random.number_below(400)));
             }
@@ -91,6 +93,7 @@ impl Arena {
             counter.load(Ordering::Relaxed)
         };
         let before = effects(self);
+        self.windows.open();
         for from in self.everybody() {
             for to in self.everybody() {
                 self.world.net.rule(from, to, rule);
@@ -99,6 +102,7 @@ impl Arena {
         self.rest();
         let breaks = self.random.percent(30);
         self.world.net.heal(breaks);
+        self.windows.close();
         let happened = effects(self) - before;
         self.count(&format!("{kind:?}: chunks"), happened);
         u64::from(happened > 0)
@@ -108,6 +112,7 @@ impl Arena {
     pub(crate) fn unplug(&mut self, at: usize) -> u64 {
         let client = Client::connect(&self.world.members[at].node.addr);
         let Some(wires) = &self.world.wires else { return 0 };
+        self.windows.open();
         let is_down = wires.plug(at, false);
         self.rest();
         let is_silent = client.is_ok_and(|mut client| {
@@ -116,6 +121,7 @@ impl Arena {
             client.call(&["PING"]).is_err_and(|error| silent.contains(&error.kind()))
         });
         self.plug_in(at);
+        self.windows.close();
         u64::from(is_down && is_silent)
     }
 
@@ -137,6 +143,7 @@ impl Arena {
         let kilobits = 100 + self.random.number_below(400);
         let way = *self.random.pick(&[Way::In, Way::Out]);
         let Some(wires) = &self.world.wires else { return 0 };
+        self.windows.open();
         for at in &nodes {
             match kind {
                 Narrow => wires.narrow(*at, kilobits),
@@ -152,6 +159,7 @@ impl Arena {
         });
         let happened = happened.sum();
         nodes.iter().for_each(|at| self.plug_in(*at));
+        self.windows.close();
         self.count(&format!("{kind:?}: packets"), happened);
         u64::from(happened > 0)
     }

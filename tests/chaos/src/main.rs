@@ -7,7 +7,9 @@ use kvorum_chaos::faults::Fault;
 use kvorum_chaos::kills::{self, Counts};
 use kvorum_chaos::report::Quota;
 use kvorum_chaos::run::{self, Plan};
+use kvorum_tests::node::BINARY_VARIABLE;
 use std::collections::BTreeMap;
+use std::env;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +32,8 @@ struct Arguments {
     #[arg(long, default_value = "3", value_delimiter = ',',
         value_parser = clap::value_parser!(u8).range(3..=7))]
     nodes: Vec<u8>,
-    /// Go on until every class of faults was in effect so often; fail if time is over before.
+    /// Go on until every class of faults was in effect so often; fail if time is over before, or if
+    /// a class is not possible here (unless there is --shallow, or --only).
     #[arg(long, default_value_t = 0)]
     each: u64,
     /// So many operations must have a known outcome, with --each 30 % of them inside fault windows;
@@ -66,14 +69,20 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
     let seed = arguments.seed.unwrap_or(now % 1_000_000);
-    let root = tempfile::Builder::new().prefix("kvorum-chaos-").tempdir();
-    let root = match root {
+    // Kept unless all is good, also by a panic.
+    let root = tempfile::Builder::new().prefix("kvorum-chaos-").disable_cleanup(true).tempdir();
+    let mut root = match root {
         Ok(root) => root,
         Err(error) => {
             eprintln!("no directory for the data: {error}");
             return ExitCode::FAILURE;
         }
     };
+    println!(
+        "{}; the data is in {}",
+        again(arguments.seed.is_none().then_some(seed)),
+        root.path().display()
+    );
     let lasts = Duration::from_secs_f64(arguments.minutes.max(0.0) * 60.0);
     let sizes: Vec<usize> = arguments.nodes.iter().map(|nodes| usize::from(*nodes)).collect();
     let good = match arguments.command {
@@ -91,15 +100,28 @@ fn main() -> ExitCode {
         }
     };
     if good {
+        root.disable_cleanup(false);
         return ExitCode::SUCCESS;
     }
-    println!("FAILED, seed {seed}; the data is in {}", root.keep().display());
+    println!("FAILED, seed {seed}; the data is in {}", root.path().display());
     ExitCode::FAILURE
+}
+
+/// The command that begins this run again; `seed`: the one that the clock chose.
+fn again(seed: Option<u64>) -> String {
+    let mut words: Vec<String> = env::var(BINARY_VARIABLE)
+        .map(|binary| format!("{BINARY_VARIABLE}={binary}"))
+        .into_iter()
+        .chain(env::args())
+        .collect();
+    words.extend(seed.map(|seed| format!("--seed {seed}")));
+    words.join(" ")
 }
 
 fn plan(arguments: &Arguments, seed: u64, lasts: Duration) -> Plan {
     let by_time = if arguments.each > 0 { 0 } else { (arguments.minutes * 2000.0) as u64 };
     let operations = arguments.operations.unwrap_or(by_time);
+    let all_classes = arguments.each > 0 && !arguments.shallow && arguments.only.is_empty();
     let rest_ms = match (arguments.shallow, arguments.each) {
         (true, _) => (500, 1500),
         (false, 0) => (1200, 3500),
@@ -111,7 +133,7 @@ fn plan(arguments: &Arguments, seed: u64, lasts: Duration) -> Plan {
         nodes: 3,
         lasts,
         faults_max: None,
-        quota: Quota { each: arguments.each, operations },
+        quota: Quota { each: arguments.each, operations, all_classes },
         before: BTreeMap::new(),
         only: arguments.only.clone(),
         deep: !arguments.shallow,

@@ -22,6 +22,7 @@ impl Arena {
     pub(crate) fn replace(&mut self, at: usize) -> Result<u64, String> {
         let old = self.empty(at)?;
         self.world.members[at].node.spawn();
+        self.windows.close();
         self.world.settle(HEAL_WAIT)?;
         self.remember();
         self.count("Join", u64::from(self.ids[at] != old));
@@ -102,7 +103,9 @@ impl Arena {
     pub(crate) fn replace_live(&mut self, at: usize) -> Result<u64, String> {
         self.world.settle(HEAL_WAIT)?;
         let old = self.id(at);
+        self.windows.open();
         let was_live = self.remove_live(at)?;
+        self.windows.close();
         self.world.wipe(at);
         self.world.members[at].node.spawn();
         self.world.settle(HEAL_WAIT)?;
@@ -117,17 +120,21 @@ impl Arena {
     pub(crate) fn grow(&mut self) -> Result<u64, String> {
         self.world.settle(HEAL_WAIT)?;
         if self.world.is_grown() {
+            self.windows.open();
             let was_live = self.remove_live(self.world.members.len() - 1)?;
+            self.windows.close();
             self.world.shrink();
             self.ids.pop();
             self.world.settle(HEAL_WAIT)?;
             self.count("Grow: left", u64::from(was_live));
             return Ok(u64::from(was_live));
         }
+        self.windows.open();
         let at = self.world.grow()?;
         self.ids.push(0);
         // With the new one among those who have to agree that all of them are voters.
         self.world.settle(HEAL_WAIT)?;
+        self.windows.close();
         self.remember();
         self.rest();
         let joined = u64::from(self.ids[at] != 0 && self.world.members[at].node.is_running());

@@ -1,7 +1,7 @@
 //! What a run found, as figures that can be summed over several clusters, and as a table.
 
 use crate::check::Verdict;
-use crate::faults::Fault;
+use crate::faults::{self, Fault};
 use crate::journal::History;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,6 +21,8 @@ pub struct Quota {
     pub each: u64,
     /// Operations with a known outcome.
     pub operations: u64,
+    /// Whether every class there is has to be possible here.
+    pub all_classes: bool,
 }
 
 /// Sums over operations.
@@ -38,6 +40,23 @@ pub struct Figures {
     pub looks: u64,
     pub ledger: u64,
     pub comparisons: u64,
+}
+
+impl Figures {
+    /// What clients or the harness never did. Each kind needs a second or two.
+    fn idle(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("operations on registers", self.searched),
+            ("MULTI blocks on texts", self.blocks),
+            ("transfers of the bank", self.transfers),
+            ("sums of the bank", self.sums),
+            ("leases", self.leases),
+            ("looks at leases", self.looks),
+            ("writes of the ledger", self.ledger),
+            ("comparisons of states", self.comparisons),
+        ];
+        kinds.into_iter().filter(|(_, count)| *count == 0).map(|(kind, _)| kind).collect()
+    }
 }
 
 /// What a run, or several after each other, found.
@@ -131,17 +150,24 @@ impl Report {
         self.shortcomings.extend(other.shortcomings);
     }
 
-    /// Notes as shortcomings what is missing to `quota`, and classes that never had an effect.
+    /// Notes as shortcomings what is missing to `quota`, and what was not disturbed or not done.
     pub fn judge(&mut self, quota: Quota) {
+        let mut all = self.missing_classes(quota);
+        all.extend(self.missing_effects(quota));
+        all.extend(self.missing_operations(quota));
+        self.shortcomings.extend(all);
+    }
+
+    fn missing_classes(&self, quota: Quota) -> Vec<String> {
+        let missing = faults::all().filter(|fault| !self.classes.contains(fault));
+        let missing = missing.filter(|_| quota.all_classes);
+        missing
+            .map(|fault| format!("{fault:?} is not possible here, or with so few nodes"))
+            .collect()
+    }
+
+    fn missing_effects(&self, quota: Quota) -> Vec<String> {
         let mut all = Vec::new();
-        let (done, inside) = (self.figures.done, self.figures.inside);
-        if done < quota.operations {
-            all.push(format!("{done} operations, {} are wanted", quota.operations));
-        }
-        let inside_min = quota.operations * INSIDE_PERCENT / 100;
-        if quota.each > 0 && inside < inside_min {
-            all.push(format!("{inside} operations inside fault windows, {inside_min} are wanted"));
-        }
         for fault in &self.classes {
             let injected = self.injected.get(fault).copied().unwrap_or(0);
             let effect = self.effect(*fault);
@@ -153,17 +179,30 @@ impl Report {
             }
         }
         let (injected, in_effect) = self.injected_and_in_effect();
-        if in_effect * 2 < injected {
+        if in_effect == 0 {
+            all.push("no fault was in effect".to_owned());
+        } else if in_effect * 2 < injected {
             all.push(format!("of {injected} faults, only {in_effect} were in effect"));
+        }
+        all
+    }
+
+    fn missing_operations(&self, quota: Quota) -> Vec<String> {
+        let mut all = Vec::new();
+        let (done, inside) = (self.figures.done, self.figures.inside);
+        if done < quota.operations {
+            all.push(format!("{done} operations, {} are wanted", quota.operations));
+        }
+        let inside_min = quota.operations * INSIDE_PERCENT / 100;
+        if quota.each > 0 && inside < inside_min {
+            all.push(format!("{inside} operations inside fault windows, {inside_min} are wanted"));
         }
         let figures = &self.figures;
         if figures.indexed * 100 < done * INDEXED_PERCENT {
             all.push(format!("of {done} operations, {} have a place in the log", figures.indexed));
         }
-        if figures.transfers == 0 || figures.sums == 0 || figures.blocks == 0 {
-            all.push("some kind of client did nothing".to_owned());
-        }
-        self.shortcomings.extend(all);
+        all.extend(figures.idle().iter().map(|kind| format!("no {kind}")));
+        all
     }
 
     /// Whether nothing was wrong and enough was done.
@@ -230,9 +269,14 @@ mod tests {
             done: 500,
             inside: 200,
             indexed: 480,
+            searched: 1,
             transfers: 1,
             sums: 1,
             blocks: 1,
+            leases: 1,
+            looks: 1,
+            ledger: 1,
+            comparisons: 1,
             ..Figures::default()
         };
         for (fault, count) in [(Fault::KillOne, Some(kills)), (Fault::Ring, rings)] {
@@ -247,7 +291,7 @@ mod tests {
 
     #[test]
     fn two_clusters_make_one_proof_and_what_is_missed_is_named() {
-        let quota = Quota { each: 4, operations: 1000 };
+        let quota = Quota { each: 4, operations: 1000, all_classes: false };
         let mut sum = some(3, 3, None);
         sum.absorb(some(5, 1, Some(4)));
         sum.judge(quota);
@@ -276,7 +320,31 @@ mod tests {
         assert_eq!(hollow.shortcomings, ["of 5 faults, only 2 were in effect"]);
         let mut outside = some(3, 4, None);
         outside.figures.inside = 149;
-        outside.judge(Quota { each: 4, operations: 500 });
+        outside.judge(Quota { operations: 500, ..quota });
         assert_eq!(outside.shortcomings.len(), 1, "{:?}", outside.shortcomings);
+    }
+
+    #[test]
+    fn what_was_not_disturbed_or_not_done_is_a_shortcoming() {
+        let judged = |report: Report, all_classes: bool| {
+            let mut report = report;
+            report.judge(Quota { all_classes, ..Quota::default() });
+            report.shortcomings
+        };
+        let mut calm = some(3, 0, None);
+        calm.injected.insert(Fault::KillOne, 1);
+        assert_eq!(judged(calm, false), ["no fault was in effect"]);
+        let mut idle = some(3, 1, None);
+        (idle.figures.leases, idle.figures.ledger) = (0, 0);
+        assert_eq!(judged(idle, false), ["no leases", "no writes of the ledger"]);
+        let mut all = some(5, 1, Some(1));
+        all.classes.extend(faults::all());
+        assert!(judged(all.clone(), true).is_empty());
+        for fault in [Fault::Ring, Fault::Narrow] {
+            all.classes.remove(&fault);
+        }
+        let missing = judged(all, true);
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        assert!(missing[0].starts_with("Narrow is not possible"), "{missing:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::faults::Arena;
 use crate::faults::Fault::{self, *};
+use crate::snapshots::current_generation;
 use crate::world::HEAL_WAIT;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,21 +15,27 @@ impl Arena {
     pub(crate) fn rot(&mut self, kind: Fault, at: usize) -> Result<u64, String> {
         self.world.settle(HEAL_WAIT)?;
         self.remember();
-        self.world.members[at].node.kill();
+        self.world.kill(at);
+        self.windows.open();
         let dir = self.world.members[at].node.dir.clone();
         let flipped = match kind {
-            RotVote => self.flip_last_synced(&dir.join("log")),
-            RotLog => self.flip_any(&files_below(&dir.join("log"))),
-            RotState => self.flip_any(&files_below(&dir.join("state"))),
+            RotVote | RotRecord => self.flip_synced(&dir.join("log"), kind == RotVote),
+            RotLog => self.flip_any(&files_in_use(&dir.join("log"))),
+            RotState => self.flip_any(&files_in_use(&dir.join("state"))),
             _ => self.flip_any(&[dir.join("identity")]),
         };
+        self.world.members[at].is_damaged |= flipped > 0;
         let refused = self.start_refuses(at);
+        if refused && !self.world.members[at].is_damaged {
+            return Err(format!("node {at} refuses sound data"));
+        }
         let found = !refused && kind == RotState && self.reading_finds_damage(at);
+        self.windows.close();
         let came = what_came(refused, found);
         self.count(&format!("{kind:?}: {came}"), u64::from(flipped > 0));
         if refused || found {
             self.replace(at)?;
-        } else if kind == RotVote && flipped > 0 {
+        } else if matches!(kind, RotVote | RotRecord) && flipped > 0 {
             return Err(format!("node {at} serves although synced records of its log are damaged"));
         } else if kind == RotIdentity && flipped > 0 {
             return Err(format!("node {at} serves although its identity fails its checksum"));
@@ -40,7 +47,13 @@ impl Arena {
     /// doubts a disk. Damage must be an error then, or end the node where an entry needs the block.
     pub(crate) fn reading_finds_damage(&mut self, at: usize) -> bool {
         let digest = self.world.digest(at);
-        digest.contains("ERR state store") || !self.world.members[at].node.is_running()
+        let node = &mut self.world.members[at].node;
+        let is_found = digest.contains("ERR state store") || !node.is_running();
+        if is_found {
+            // It may end by itself just now: that is as good an answer, and none to be noted.
+            node.kill();
+        }
+        is_found
     }
 
     pub(crate) fn start_refuses(&mut self, at: usize) -> bool {
@@ -48,6 +61,8 @@ impl Arena {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(20) {
             if self.world.members[at].node.exited().is_some() {
+                // The answer to what was asked, and no end to be noted.
+                self.world.members[at].node.kill();
                 return true;
             }
             let info = self.world.members[at].node.info("raft");
@@ -60,36 +75,37 @@ impl Arena {
     }
 
     pub(crate) fn flip_any(&mut self, files: &[PathBuf]) -> u64 {
+        if files.is_empty() {
+            return 0;
+        }
         let file = self.random.pick(files).clone();
         self.flip(&file)
     }
 
-    /// Flips one bit of the last saved vote, or of one of the last records, of those that the log
-    /// itself says were synced: no crash explains that.
-    fn flip_last_synced(&mut self, log: &Path) -> u64 {
+    /// Flips one bit of the last saved vote, or of one of the last other records, of those that the
+    /// log itself says were synced: no crash explains that.
+    fn flip_synced(&mut self, log: &Path, of_vote: bool) -> u64 {
         let segments = files_below(log).into_iter().rev();
-        let newest = segments
-            .filter_map(|file| Some((fs::read(&file).ok()?, file)))
-            .find_map(|(bytes, file)| Some((synced_records(&bytes, &file)?, bytes, file)));
+        let newest = segments.filter_map(|file| Some((fs::read(&file).ok()?, file))).find_map(
+            |(bytes, file)| {
+                let mut records = synced_records(&bytes, &file)?;
+                records.retain(|record| record.is_vote == of_vote);
+                (!records.is_empty()).then_some((records, bytes, file))
+            },
+        );
         let Some((records, mut bytes, file)) = newest else { return 0 };
-        let vote = records.iter().rev().find(|record| record.is_vote);
-        let last = &records[records.len().saturating_sub(8)..];
-        let record = match vote {
-            Some(vote) if self.random.percent(50) => vote,
-            _ => self.random.pick(last),
-        };
+        let count = if of_vote { 1 } else { 8 };
+        let record = self.random.pick(&records[records.len().saturating_sub(count)..]);
         bytes[record.start + self.random.below(record.bytes)] ^= 1 << self.random.below(8);
         eprintln!("rot: a bit of the record at {} of {}", record.start, file.display());
-        let what = if record.is_vote { "RotVote: votes" } else { "RotVote: other records" };
-        self.count(what, 1);
         fs::write(file, bytes).map_or(0, |()| 1)
     }
 
     pub(crate) fn flip(&mut self, file: &Path) -> u64 {
         let Ok(mut bytes) = fs::read(file) else { return 0 };
         let sound = bytes.clone();
-        let written: Vec<usize> =
-            bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+        let live = bytes[..live_bytes(&bytes, file)].iter().enumerate();
+        let written: Vec<usize> = live.filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
         if written.is_empty() {
             return 0;
         }
@@ -136,6 +152,33 @@ pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Files of a stopped node's `log` or `state` that it will read again: none that is a lock, spare,
+/// unfinished, or of a generation that does not count.
+pub(crate) fn files_in_use(dir: &Path) -> Vec<PathBuf> {
+    let generation = current_generation(dir);
+    let mut files = files_below(dir);
+    files.retain(|file| {
+        let is_inside = generation.as_ref().is_some_and(|generation| file.starts_with(generation));
+        (is_inside || file.parent() == Some(dir)) && is_in_use(file)
+    });
+    files
+}
+
+fn is_in_use(file: &Path) -> bool {
+    let name = file.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    let name = name.unwrap_or_default();
+    if name.ends_with(".seg") {
+        return fs::read(file).is_ok_and(|bytes| chain(&bytes, file).is_some());
+    }
+    name != "lock" && !name.ends_with(".tmp") && !name.ends_with(".free")
+}
+
+/// How many bytes of a file mean something: behind the records of a segment is what it held before.
+fn live_bytes(bytes: &[u8], file: &Path) -> usize {
+    let last = chain(bytes, file).and_then(|(records, _)| Some(records.last()?.end()));
+    last.unwrap_or(bytes.len())
+}
+
 /// A record of a segment.
 struct Record {
     start: usize,
@@ -147,12 +190,27 @@ const HEADER_BYTES: usize = 64;
 const RECORD_BYTES_MIN: usize = 40;
 const TYPE_VOTE: u8 = 2;
 
-/// Records that later ones prove to have been synced, in order (the format is described in
-/// `storage::log`). None: this file is no segment in use, or proves nothing.
+impl Record {
+    fn end(&self) -> usize {
+        self.start + self.bytes
+    }
+}
+
+/// Records that later ones prove to have been synced, in order. None: this file is no segment in use,
+/// or proves nothing.
 ///
 /// Two later records have to say so: the very last one may be the torn rest of a write that the end
 /// of the process cut, which nobody has to believe.
 fn synced_records(bytes: &[u8], file: &Path) -> Option<Vec<Record>> {
+    let (mut records, says) = chain(bytes, file)?;
+    let proven = *says.iter().rev().nth(1)?;
+    records.retain(|record| record.end() <= proven);
+    (!records.is_empty()).then_some(records)
+}
+
+/// The records of a segment in use, and how far each says that it was synced (the format is described
+/// in `storage::log`).
+fn chain(bytes: &[u8], file: &Path) -> Option<(Vec<Record>, Vec<usize>)> {
     let word = |at: usize| {
         bytes.get(at..at + 4).map(|four| u32::from_le_bytes(four.try_into().expect("four bytes")))
     };
@@ -173,9 +231,7 @@ fn synced_records(bytes: &[u8], file: &Path) -> Option<Vec<Record>> {
         says.push(synced as usize);
         start += length.next_multiple_of(8);
     }
-    let proven = *says.iter().rev().nth(1)?;
-    records.retain(|record| record.start + record.bytes <= proven);
-    (!records.is_empty()).then_some(records)
+    (!records.is_empty()).then_some((records, says))
 }
 
 #[cfg(test)]
@@ -208,6 +264,43 @@ mod tests {
             found.iter().map(|record| (record.start, record.is_vote)).collect();
         assert_eq!(starts, [(64, false), (184, true)]);
         assert!(synced_records(&segment, Path::new("log/0000000004.seg")).is_none(), "not begun");
+        assert_eq!(
+            live_bytes(&segment, Path::new("log/0000000003.seg")),
+            360,
+            "not the old record"
+        );
         assert!(synced_records(&segment, Path::new("log/spare-1.free")).is_none());
+    }
+
+    #[test]
+    fn only_what_is_read_again_is_damaged() {
+        let node = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let file = node.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, bytes).unwrap();
+        };
+        let mut segment = vec![0; HEADER_BYTES];
+        segment[..8].copy_from_slice(b"KVORUMLG");
+        segment[24] = 3;
+        record(&mut segment, 6, 9, 64, 120);
+        write("log/0000000003.seg", &segment);
+        for unused in ["LOCK", "spare-4.free", "spare-5.tmp", "0000000004.seg"] {
+            write(&format!("log/{unused}"), &segment);
+        }
+        write("state/CURRENT", b"kvorum-state format=2 generation=3 phase=ready crc32c=0\n");
+        write("state/state.g3/version", b"1");
+        write("state/state.g3/keyspaces/1/table", b"1");
+        for unused in ["CURRENT.tmp", "LOCK", "state.g3/lock", "state.g2/version"] {
+            write(&format!("state/{unused}"), b"1");
+        }
+        let used = |dir: &str| {
+            let dir = node.path().join(dir);
+            let files = files_in_use(&dir).into_iter();
+            let name = |file: PathBuf| file.strip_prefix(&dir).unwrap().display().to_string();
+            files.map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(used("log"), ["0000000003.seg"]);
+        assert_eq!(used("state"), ["CURRENT", "state.g3/keyspaces/1/table", "state.g3/version"]);
     }
 }

@@ -123,25 +123,22 @@ pub fn run(plan: &Plan, root: &Path) -> Result<Report, String> {
     let (seed, nodes) = (plan.seed, vec![plan.nodes]);
     let mut report = Report { seed, nodes, networks, ..Report::default() };
     report.classes = deck.classes().iter().copied().collect();
-    let arena = Arena::new(world, Random::new(plan.seed), plan.rest_ms);
-    let (plan, heals) = (plan.clone(), Heals::default());
-    let mut nemesis = Nemesis { arena, journal: journal.clone(), plan, deck, heals };
+    let arena = Arena::new(world, Random::new(plan.seed), plan.rest_ms, journal.clone());
+    let plan = plan.clone();
+    let mut nemesis = Nemesis { arena, journal: journal.clone(), plan, deck, comparisons: 0 };
     let begun = Instant::now();
-    if let Err(violation) = nemesis.work() {
-        report.violations.push(violation);
-    }
+    let worked = nemesis.work();
     report.lasted = begun.elapsed();
     journal.stop();
     clients.into_iter().for_each(|client| client.join().expect("no client panics"));
-    drop(shared);
-    let Nemesis { mut arena, journal: its, heals, .. } = nemesis;
-    drop(its);
-    let journal = Arc::into_inner(journal).expect("nobody else writes");
-    let history = journal.finish().map_err(|error| error.to_string())?;
+    let Nemesis { mut arena, comparisons, .. } = nemesis;
+    let read = worked.and_then(|()| arena.world.settle(HEAL_WAIT)).and_then(|_| shared.read_last());
+    report.violations.extend(read.err());
+    let history = journal.finish();
     let begun = Instant::now();
     report.violations.extend(last_look(&mut arena, &history));
     let verdict = check::all(&history, STEPS_MAX);
-    report.figures.comparisons = heals.comparisons;
+    report.figures.comparisons = comparisons;
     report.take(&history, verdict);
     report.judged = begun.elapsed();
     report.injected = std::mem::take(&mut arena.injected);
@@ -152,7 +149,8 @@ pub fn run(plan: &Plan, root: &Path) -> Result<Report, String> {
 /// What is wrong on the nodes after all.
 fn last_look(arena: &mut Arena, history: &History) -> Vec<String> {
     let mut violations: Vec<String> = arena.world.settle(HEAL_WAIT).err().into_iter().collect();
-    violations.append(&mut arena.world.ended);
+    let ended = arena.world.ended.drain(..).filter(|end| !end.has_old_damage());
+    violations.extend(ended.map(|end| format!("ended by itself: {end}")));
     for member in &arena.world.members {
         let wrong = Client::connect(&member.node.addr).and_then(|mut client| {
             let mut wrong = invariants::ledger(history, &mut client)?;
@@ -179,19 +177,13 @@ fn deposit(addr: &str) -> Result<(), String> {
     }
 }
 
-#[derive(Default)]
-struct Heals {
-    comparisons: u64,
-    /// Operations that came back inside fault windows.
-    inside: u64,
-}
-
 struct Nemesis {
     arena: Arena,
     journal: Arc<Journal>,
     plan: Plan,
     deck: Deck,
-    heals: Heals,
+    /// Heals after which all states were equal.
+    comparisons: u64,
 }
 
 impl Nemesis {
@@ -217,13 +209,12 @@ impl Nemesis {
         let quota = self.plan.quota;
         quota.each > 0
             && self.journal.known() >= quota.operations
-            && self.heals.inside >= quota.operations * INSIDE_PERCENT / 100
+            && self.arena.windows.inside >= quota.operations * INSIDE_PERCENT / 100
             && self.deck.classes().iter().all(|fault| self.plan.missing(&self.arena, *fault) == 0)
     }
 
     fn round(&mut self, fault: Fault) -> Result<(), String> {
         let known = self.journal.known();
-        let begun = self.journal.now();
         let random = &mut self.arena.random;
         let processes =
             [Fault::KillOne, Fault::KillLeader, Fault::KillAll, Fault::Pause, Fault::PowerAll];
@@ -234,12 +225,10 @@ impl Nemesis {
         }
         let injected = self.arena.inject(fault);
         self.arena.world.net.heal(false);
-        self.journal.window(begun, &format!("{fault:?}"));
-        self.heals.inside += self.journal.known() - known;
         let healed = injected.and_then(|()| self.arena.world.settle(HEAL_WAIT));
         let leader = healed.map_err(|error| format!("after {fault:?}: {error}"))?;
         for end in self.arena.world.ended.drain(..) {
-            if !fault.may_end(&end) {
+            if !fault.may_end(&end, &self.arena.struck) {
                 return Err(format!("after {fault:?}: ended by itself: {end}"));
             }
         }
@@ -253,7 +242,7 @@ impl Nemesis {
         let _still = self.journal.gate.write().expect("no client panics");
         let compared = self.arena.world.compare(HEAL_WAIT);
         compared.map_err(|error| format!("after {fault:?}: {error}"))?;
-        self.heals.comparisons += 1;
+        self.comparisons += 1;
         self.audit(leader).map_err(|error| format!("audit after {fault:?}: {error}"))
     }
 

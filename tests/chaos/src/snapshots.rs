@@ -2,7 +2,7 @@
 
 use crate::faults::Arena;
 use crate::proxy::Rule;
-use crate::rot::{files_below, what_came};
+use crate::rot::{files_below, files_in_use, what_came};
 use crate::world::HEAL_WAIT;
 use kvorum_tests::client::Client;
 use std::fs;
@@ -94,6 +94,7 @@ impl Arena {
     /// The end of a fault that met this receiver: all nodes run and agree, the state is small again.
     fn finish(&mut self, receiver: &Receiver) -> Result<(), String> {
         self.world.net.heal(false);
+        self.windows.close();
         let leader = self.world.settle(HEAL_WAIT)?;
         self.remember();
         if receiver.is_heavy {
@@ -123,7 +124,8 @@ impl Arena {
     pub(crate) fn snapshot_kill(&mut self, leader: usize) -> Result<u64, String> {
         let receiver = self.receiver(leader)?;
         let victim = if self.random.percent(50) { receiver.at } else { leader };
-        self.world.members[victim].node.kill();
+        self.windows.open();
+        self.world.kill(victim);
         self.world.net.heal(false);
         self.world.revive(victim);
         self.finish(&receiver)?;
@@ -148,6 +150,7 @@ impl Arena {
             _ => drop(self.let_install(&receiver)),
         }
         let process_first = self.random.percent(50);
+        self.windows.open();
         let is_cut = self.world.power_cut(&[victim], process_first);
         // Asked now that nothing more is said: it may have been installed at the last moment.
         let is_installed = self.says(receiver.at, receiver.before, INSTALLED);
@@ -174,22 +177,25 @@ impl Arena {
         }
         // Its new id: it may have to be removed.
         self.remember();
-        self.world.members[at].node.kill();
+        self.windows.open();
+        self.world.kill(at);
         self.world.net.heal(false);
         let counts = self.says(at, receiver.before, INSTALLED);
         let flipped = if counts {
-            self.flip_any(&files_below(&self.state_of(at)))
+            self.flip_any(&files_in_use(&self.state_of(at)))
         } else if receiver.met {
             self.flip_unfinished(at)
         } else {
             0
         };
+        self.world.members[at].is_damaged |= flipped > 0;
         if flipped == 0 {
             self.world.revive(at);
             self.finish(&receiver)?;
             return Ok(0);
         }
         let refused = self.start_refuses(at);
+        self.windows.close();
         if !refused && !counts {
             self.world.settle(HEAL_WAIT)?;
         }
@@ -234,6 +240,7 @@ impl Arena {
         let (first, mut hits) = (damaged(self), 0);
         if met {
             let bad = Rule { delay_ms: 30, damage_permille: 300, ..Rule::default() };
+            self.windows.open();
             self.everybody().iter().for_each(|from| self.world.net.rule(*from, at, bad));
             let begun = Instant::now();
             let lasts = Duration::from_millis(self.lasts_ms.0);
@@ -257,16 +264,27 @@ fn fat_key(number: usize) -> String {
     format!("fat:{number}")
 }
 
+const GENERATION: &str = "state.g";
+
+/// The number of the generation that CURRENT names.
+fn current(state: &Path) -> Option<u64> {
+    let current = fs::read_to_string(state.join("CURRENT")).ok()?;
+    current.split(' ').find_map(|field| field.strip_prefix("generation="))?.parse().ok()
+}
+
+/// The folder of the generation that CURRENT names.
+pub(crate) fn current_generation(state: &Path) -> Option<PathBuf> {
+    current(state).map(|number| state.join(format!("{GENERATION}{number}")))
+}
+
 /// The folder of the newest generation that CURRENT does not name.
 fn unfinished(state: &Path) -> Option<PathBuf> {
-    const PREFIX: &str = "state.g";
-    let current = fs::read_to_string(state.join("CURRENT")).ok()?;
-    let counts = current.split(' ').find_map(|field| field.strip_prefix("generation="))?.parse();
-    let counts: u64 = counts.ok()?;
+    let counts = current(state)?;
     let names = fs::read_dir(state).ok()?.flatten().map(|entry| entry.file_name());
-    let numbers = names.filter_map(|name| name.to_str()?.strip_prefix(PREFIX)?.parse::<u64>().ok());
+    let number = |name: &str| name.strip_prefix(GENERATION)?.parse::<u64>().ok();
+    let numbers = names.filter_map(|name| number(name.to_str()?));
     let newest = numbers.filter(|number| *number != counts).max()?;
-    Some(state.join(format!("{PREFIX}{newest}")))
+    Some(state.join(format!("{GENERATION}{newest}")))
 }
 
 fn unfinished_bytes(state: &Path) -> u64 {
@@ -292,6 +310,7 @@ mod tests {
         fs::write(new.join("keyspaces/1/table"), [1; 70]).unwrap();
         fs::write(new.join("version"), [1; 5]).unwrap();
         assert_eq!(unfinished(state.path()), Some(new));
+        assert_eq!(current_generation(state.path()), Some(state.path().join("state.g3")));
         assert_eq!(unfinished_bytes(state.path()), 75);
     }
 }

@@ -19,6 +19,7 @@ impl Arena {
     pub(crate) fn flood(&mut self, at: usize) -> u64 {
         let addr = self.world.members[at].node.addr.clone();
         let mut connections = Vec::new();
+        self.windows.open();
         for number in 0..400 {
             let Ok(mut client) = Client::connect(&addr) else { break };
             let sent = client.send(&[["SET", "flood", &"x".repeat(number)].to_vec()]);
@@ -40,6 +41,7 @@ impl Arena {
         if !matches!(set, Ok(Reply::Simple(_))) {
             return 0;
         }
+        self.windows.open();
         let Ok(mut reader) = TcpStream::connect(&addr) else { return 0 };
         let requests = "*2\r\n$3\r\nGET\r\n$5\r\nlarge\r\n".repeat(LARGE_READS);
         if reader.write_all(requests.as_bytes()).is_err() {
@@ -55,6 +57,7 @@ impl Arena {
     pub(crate) fn half_open(&mut self, at: usize) -> u64 {
         let addr = self.world.members[at].node.addr.clone();
         let mut open = Vec::new();
+        self.windows.open();
         for part in ["*3\r\n$3\r\nSET\r\n$1\r\nk", "*1\r\n$5\r\nMULTI\r\n*2\r\n", "PIN", "*100\r\n"]
         {
             let Ok(mut stream) = TcpStream::connect(&addr) else { continue };

@@ -2,8 +2,11 @@
 //!
 //! A client works on one node, one operation (or one pipeline) at a time, follows redirects, and
 //! never repeats what may have taken effect. Keys of registers and texts change with time, so that
-//! each has few enough operations to be searched through.
+//! each has few enough operations to be searched through; each is read once more later (`closed`).
 
+mod closed;
+
+use self::closed::Closed;
 use crate::journal::{Block, Journal, Lease, Look, Seen, Sight, Span};
 use crate::world::Addresses;
 use kvorum_tests::client::{Client, Fate, redirected_to, text};
@@ -11,8 +14,8 @@ use kvorum_tests::history::{Action, Operation, text_length, text_value};
 use kvorum_tests::random::Random;
 use protocol::Reply;
 use serde_json::json;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,6 +29,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 const EPOCH_OPERATIONS: u64 = 1200;
 /// Blocks before new keys are taken.
 const EPOCH_BLOCKS: u64 = 200;
+/// Registers and texts of an epoch.
+const REGISTERS: usize = 6;
+const TEXTS: u64 = 4;
 /// Accounts of the bank, and what each holds at first.
 pub const ACCOUNTS: usize = 6;
 pub const DEPOSIT: i64 = 1000;
@@ -44,6 +50,7 @@ pub struct Shared {
     numbers: AtomicU64,
     registers: AtomicU64,
     blocks: AtomicU64,
+    closed: Mutex<Closed>,
 }
 
 impl Shared {
@@ -56,7 +63,8 @@ impl Shared {
     ) -> Arc<Self> {
         let zero = || AtomicU64::new(0);
         let (numbers, registers, blocks) = (AtomicU64::new(1), zero(), zero());
-        Arc::new(Shared { journal, addresses, seed, pause, numbers, registers, blocks })
+        let closed = Mutex::default();
+        Arc::new(Shared { journal, addresses, seed, pause, numbers, registers, blocks, closed })
     }
 
     /// Starts `sets` sets of clients, one of each kind in a set.
@@ -181,9 +189,15 @@ impl Worker {
     }
 
     fn register(&mut self) {
+        if self.read_closed() {
+            return;
+        }
         let turn = self.shared.registers.fetch_add(1, Ordering::Relaxed);
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let (epoch, place) = (turn / EPOCH_OPERATIONS, self.random.below(6));
+        let (epoch, place) = (turn / EPOCH_OPERATIONS, self.random.below(REGISTERS));
+        if turn % EPOCH_OPERATIONS == EPOCH_OPERATIONS / 2 {
+            self.shared.close(|closed| closed.registers(epoch));
+        }
         let key = format!("r{epoch}:{place}");
         let word = format!("{number},");
         let (action, request) = match (self.random.below(10), place) {
@@ -200,12 +214,17 @@ impl Worker {
             }
         };
         let request = request.iter().map(|word| (*word).to_owned()).collect();
+        self.operate(key, place, action, request);
+    }
+
+    /// One operation on a register; whether its outcome is known.
+    fn operate(&mut self, key: String, place: usize, action: Action, request: Vec<String>) -> bool {
         let (span, replies) = self.call(&[request]);
         let reply = replies.first();
         let is_read = matches!(action, Action::Read(_));
         let (returned, action) = match (self.fate(span, reply), reply) {
-            (Fate::Refused, _) => return,
-            (Fate::Unknown, _) if is_read => return,
+            (Fate::Refused, _) => return false,
+            (Fate::Unknown, _) if is_read => return false,
             (Fate::Done, Some(reply)) => (span.returned, completed(action, reply, place >= 4)),
             _ => (None, action),
         };
@@ -216,6 +235,7 @@ impl Worker {
         let operation =
             Operation { key, client: self.number, action, invoked: span.invoked, returned };
         self.history(|history| history.registers.push(operation));
+        returned.is_some()
     }
 
     fn history(&self, change: impl FnOnce(&mut crate::journal::History)) {
@@ -223,16 +243,27 @@ impl Worker {
     }
 
     fn block(&mut self) {
+        if self.read_closed() {
+            return;
+        }
         let number = self.shared.blocks.fetch_add(1, Ordering::Relaxed);
         let epoch = number / EPOCH_BLOCKS;
+        if number % EPOCH_BLOCKS == EPOCH_BLOCKS / 2 {
+            self.shared.close(|closed| closed.texts(epoch));
+        }
         let key = |place: u64| format!("t{epoch}:{place}");
         let word = format!("{number},");
-        let first = self.random.number_below(4);
+        let first = self.random.number_below(TEXTS);
         let mut appends = vec![(key(first), word.clone())];
         if self.random.percent(60) {
-            appends.push((key((first + 1 + self.random.number_below(3)) % 4), word));
+            appends.push((key((first + 1 + self.random.number_below(TEXTS - 1)) % TEXTS), word));
         }
-        let keys: Vec<String> = vec![key(self.random.number_below(4)), appends[0].0.clone()];
+        let keys: Vec<String> = vec![key(self.random.number_below(TEXTS)), appends[0].0.clone()];
+        self.run_block(appends, keys);
+    }
+
+    /// A MULTI block that appends and reads; whether its outcome is known.
+    fn run_block(&mut self, appends: Vec<(String, String)>, keys: Vec<String>) -> bool {
         let mut requests = vec![vec!["MULTI".to_owned()]];
         for (key, word) in &appends {
             requests.push(vec!["APPEND".to_owned(), key.clone(), word.clone()]);
@@ -245,7 +276,8 @@ impl Worker {
         let exec = replies.get(requests.len() - 1);
         let mut reads = Vec::new();
         let returned = match (self.fate(span, exec), exec) {
-            (Fate::Refused, _) => return,
+            (Fate::Refused, _) => return false,
+            (Fate::Unknown, _) if appends.is_empty() => return false,
             (Fate::Done, Some(Reply::Array(items))) => {
                 let found = items.iter().skip(appends.len()).map(present);
                 reads = keys.into_iter().zip(found).collect();
@@ -258,9 +290,10 @@ impl Worker {
             let wrote = appends.iter().any(|(appended, _)| appended == key);
             Sight { key: key.clone(), seen: Seen::Size(text.len() as u64), wrote }
         };
-        let seen = (true, reads.iter().map(sight).collect());
+        let seen = (!appends.is_empty(), reads.iter().map(sight).collect());
         self.shared.journal.note(self.number, "block", span, seen, json!([appends, reads]));
         self.history(|history| history.blocks.push(Block { span, appends, reads }));
+        returned.is_some()
     }
 
     fn transfer(&mut self) {
@@ -272,6 +305,11 @@ impl Worker {
         let (span, replies) = self.call(&[watch, get(&from), get(&into)]);
         let amount = |at: usize| replies.get(at).and_then(|reply| text(reply).parse::<i64>().ok());
         let (Some(one), Some(other)) = (amount(1), amount(2)) else { return };
+        // Another connection would watch nothing.
+        let is_watched = replies.first().is_some_and(|reply| text(reply) == "OK");
+        if !is_watched || self.connection.is_none() {
+            return;
+        }
         let moved = 1 + self.random.below(20) as i64;
         let set = |key: String, amount: i64| vec!["SET".to_owned(), key, amount.to_string()];
         let (last, replies) = self.call(&[

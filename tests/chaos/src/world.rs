@@ -10,6 +10,7 @@ use crate::wires::Wires;
 use kvorum_tests::client::{Client, text};
 use kvorum_tests::node::Node;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -47,6 +48,24 @@ pub struct Member {
     pub advertised: String,
     pub disk: Option<Disk>,
     pub control: Option<Control>,
+    /// Whether bits of its files were flipped since its directory was empty: that may be found long
+    /// after.
+    pub is_damaged: bool,
+}
+
+/// A node that ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub at: usize,
+    pub was_damaged: bool,
+    /// How it ended, and what it said last.
+    pub last: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "node {}: {}", self.at, self.last)
+    }
 }
 
 /// Where clients reach the nodes that are members now.
@@ -82,8 +101,8 @@ pub struct World {
     pub tools: Option<Tools>,
     /// A network for each node; none: they share loopback.
     pub wires: Option<Wires>,
-    /// What nodes said last that ended by themselves.
-    pub ended: Vec<String>,
+    /// Nodes that ended by themselves.
+    pub ended: Vec<Ended>,
     root: PathBuf,
 }
 
@@ -182,7 +201,7 @@ impl World {
             let served = self.net.serve(listen, upstream, at);
             served.map_err(|error| format!("the proxy cannot listen on {listen}: {error}"))?;
         }
-        let mut member = Member { node, advertised, disk: None, control: None };
+        let mut member = Member { node, advertised, disk: None, control: None, is_damaged: false };
         if let Some(tools) = &self.tools {
             member.disk = Disk::create(self.root.join(format!("disk-{at}")), &member.node.dir);
             let control = Control::create(self.root.join(format!("control-{at}")));
@@ -199,16 +218,25 @@ impl World {
 
     /// Starts a node whose process is gone.
     pub fn revive(&mut self, at: usize) {
-        let node = &mut self.members[at].node;
-        if let Some(status) = node.exited() {
-            let output = node.output();
-            let last: Vec<&str> = output.lines().rev().take(3).collect();
-            self.ended.push(format!("node {at}: {status}, {last:?}"));
+        if !self.members[at].node.is_running() {
+            self.kill(at);
+            self.members[at].node.spawn();
         }
-        if !node.is_running() {
-            node.kill();
-            node.spawn();
-        }
+    }
+
+    /// kill -9, where it did not end by itself before: that is noted.
+    pub fn kill(&mut self, at: usize) {
+        self.note_end(at);
+        self.members[at].node.kill();
+    }
+
+    fn note_end(&mut self, at: usize) {
+        let member = &mut self.members[at];
+        let Some(status) = member.node.exited() else { return };
+        let output = member.node.output();
+        let last: Vec<&str> = output.lines().rev().take(3).collect();
+        let (last, was_damaged) = (format!("{status}, {last:?}"), member.is_damaged);
+        self.ended.push(Ended { at, was_damaged, last });
     }
 
     /// The leader, as far as the nodes that answer agree on one.
@@ -310,8 +338,9 @@ impl World {
 
     /// kill -9, and everything in the node's directory is gone.
     pub fn wipe(&mut self, at: usize) {
-        let node = &mut self.members[at].node;
-        node.kill();
+        self.kill(at);
+        self.members[at].is_damaged = false;
+        let node = &self.members[at].node;
         for entry in fs::read_dir(&node.dir).expect("the node's directory").flatten() {
             let path = entry.path();
             if entry.file_name() != "lost+found" {
@@ -322,28 +351,35 @@ impl World {
         }
     }
 
-    /// Takes the power from a node's disk and ends its process; its disk comes back as it was
-    /// synced. False: this is not possible here.
+    /// Whether there is a power to be cut: every node has a disk of its own, and there is the tool.
+    pub fn has_power(&self) -> bool {
+        self.tools.is_some() && self.members.iter().all(|member| member.disk.is_some())
+    }
+
+    /// Takes the power from the disks of nodes and ends their processes; the disks come back as they
+    /// were synced. Whether all were cut, and all lost what was not synced.
     pub fn power_cut(&mut self, nodes: &[usize], process_first: bool) -> bool {
+        if !self.has_power() {
+            return false;
+        }
+        nodes.iter().for_each(|at| self.note_end(*at));
         let Some(tools) = &self.tools else { return false };
+        let mut is_cut = true;
         for at in nodes {
             let member = &mut self.members[*at];
-            let Some(disk) = &member.disk else { return false };
             if process_first && member.node.is_running() {
                 member.node.pause();
             }
-            if !disk.cut(&tools.cut) {
-                return false;
-            }
+            is_cut &= member.disk.as_ref().is_some_and(|disk| disk.cut(&tools.cut));
         }
+        // Also where one was not cut: none stays paused, or without its disk.
         for at in nodes {
             let member = &mut self.members[*at];
+            // It may have ended by itself meanwhile: the cut is why.
             member.node.kill();
-            if let Some(disk) = &mut member.disk {
-                disk.restore();
-            }
+            is_cut &= member.disk.as_mut().is_some_and(Disk::restore);
         }
-        true
+        is_cut
     }
 }
 

@@ -18,7 +18,7 @@ fn a_few_faults_and_nothing_is_wrong() {
         faults_max: Some(4),
         // None of these can miss: one that had no effect is a fault of the harness.
         only: vec![KillLeader, PauseLeader, IsolateLeader, Slow],
-        quota: Quota { each: 0, operations: 200 },
+        quota: Quota { each: 0, operations: 200, all_classes: false },
         before: BTreeMap::new(),
         deep: false,
         sets: 1,
