@@ -9,15 +9,18 @@
 //! clocks decide nothing. What this cannot see: anything about blocking, and order in time between
 //! connections finer than one batch.
 
+mod blocks;
 mod compare;
 pub mod departures;
 mod generate;
 mod pair;
+mod rules;
 pub mod servers;
 mod shrink;
 
 use crate::golden::words::quote;
 use crate::random::Random;
+use kvorum::commands::spec::CommandSpec;
 use pair::Pair;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use pair::Difference;
+pub use rules::RULE_WORDS;
 
 /// How many connections a script uses.
 const CONNECTIONS: usize = 2;
@@ -121,9 +125,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// Random requests for commands on data, as scripts have them.
-pub fn requests(random: &mut Random, len: usize) -> Vec<Vec<Vec<u8>>> {
-    generate::requests(random, len)
+/// Random requests for commands that are `wanted`, much as scripts have them.
+pub fn requests(
+    random: &mut Random,
+    len: usize,
+    wanted: fn(&CommandSpec) -> bool,
+) -> Vec<Vec<Vec<u8>>> {
+    generate::requests(random, len, wanted)
 }
 
 /// A Kvorum and a redis-server to compare, both with nothing else to do.

@@ -1,10 +1,9 @@
-//! A node for tests of commands: registries that are real, a cluster that is made up.
+//! A node for tests and fuzz targets of commands: registries that are real, a cluster that is made up.
 
 use crate::clients::ClientRegistry;
 use crate::clock::{Clock, ManualClock};
 use crate::commands::context::{NodeContext, SessionContext};
-use crate::commands::spec::Run;
-use crate::commands::{lookup, numbering};
+use crate::commands::spec::{CommandSpec, Run};
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
@@ -98,7 +97,26 @@ impl FakeNode {
         Session::new(client, self.users.default_account(), true)
     }
 
-    /// Runs a command given as words on `session`, as dispatch does once all checks are passed.
+    /// Runs a command of a session or of the node, as dispatch does once all checks are passed. None:
+    /// it is another, or would wait.
+    pub(crate) fn answer(
+        &self,
+        session: &mut Session,
+        spec: &'static CommandSpec,
+        request: &Request,
+    ) -> Option<Reply> {
+        session.client.note_command(spec, self.clock.unix_ms());
+        match spec.run {
+            Run::Session(run) => Some(run(&mut SessionContext { session, node: self }, request)),
+            Run::Node(run) => run(NodeContext { session, node: self }, request).now_or_never(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl FakeNode {
+    /// Runs a command given as words on `session`.
     pub(crate) fn run(&self, session: &mut Session, line: &str) -> Reply {
         self.start(session, line).expect("a reply without waiting")
     }
@@ -107,17 +125,11 @@ impl FakeNode {
     pub(crate) fn start(&self, session: &mut Session, line: &str) -> Option<Reply> {
         let parts: Vec<&str> = line.split(' ').collect();
         let request = Request::from_parts(&parts);
-        let spec = numbering::resolve(&request).unwrap_or_else(|| panic!("{line}: unknown"));
+        let spec = crate::commands::numbering::resolve(&request);
+        let spec = spec.unwrap_or_else(|| panic!("{line}: unknown"));
         assert!(spec.arity.accepts(request.len()), "{line}: arity");
-        session.client.note_command(spec, self.clock.unix_ms());
-        match spec.run {
-            Run::Session(run) => Some(run(&mut SessionContext { session, node: self }, &request)),
-            Run::Node(run) => {
-                let context = NodeContext { session, node: self };
-                run(context, &request).now_or_never()
-            }
-            _ => panic!("{line}: not a command of a session or node"),
-        }
+        assert!(matches!(spec.run, Run::Session(_) | Run::Node(_)), "{line}: not for a node");
+        self.answer(session, spec, &request)
     }
 
     /// The reply to a command on a new session.
@@ -132,6 +144,7 @@ impl FakeNode {
 }
 
 /// The text of a reply that is one.
+#[cfg(test)]
 pub(crate) fn text_of(reply: &Reply) -> String {
     match reply {
         Reply::Simple(text) | Reply::Error(text) => text.to_string(),
@@ -204,6 +217,6 @@ impl NodeControl for FakeNode {
 #[test]
 fn every_name_of_the_table_is_found() {
     for spec in super::all() {
-        assert!(std::ptr::eq(lookup(spec.name.as_bytes()).unwrap(), spec), "{}", spec.name);
+        assert!(std::ptr::eq(super::lookup(spec.name.as_bytes()).unwrap(), spec), "{}", spec.name);
     }
 }

@@ -77,8 +77,8 @@ pub fn all() -> impl Iterator<Item = &'static CommandSpec> {
     TABLE.iter().flat_map(|group| group.iter())
 }
 
-#[cfg(test)]
-mod fake_node;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fake_node;
 
 #[cfg(test)]
 mod test_support;

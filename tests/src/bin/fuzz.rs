@@ -28,10 +28,10 @@ struct Arguments {
     /// How long a target runs at most; 30 where no number of executions is given.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Inputs of each target at most.
+    /// Seeds of each target at most.
     #[arg(long, default_value_t = u64::MAX)]
-    inputs: u64,
-    /// The first input is that of this seed, the next that of the next number.
+    seeds: u64,
+    /// The first inputs are those of this seed, the next those of the next number.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Only this target.
@@ -64,7 +64,7 @@ impl Arguments {
         let cores = available_parallelism().map_or(1, usize::from);
         Plan {
             seed: self.seed,
-            inputs: self.inputs,
+            seeds: self.seeds,
             executions: executions.unwrap_or(u64::MAX),
             time_max: Duration::from_secs(seconds),
             threads: self.threads.unwrap_or(cores).max(1),
@@ -89,6 +89,8 @@ fn compare(arguments: &Arguments) -> (Row, String) {
     let row = Row {
         name: "replies as of redis-server".to_owned(),
         executions: report.compared,
+        // Each server replies to each.
+        readings: 2 * report.compared,
         time: begun.elapsed(),
         failures: report.failures.len() as u64,
     };

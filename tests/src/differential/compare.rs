@@ -31,7 +31,7 @@ impl Comparison {
     pub(super) fn departure(&self, ours: &Element, theirs: &Element) -> Option<String> {
         if ours == theirs {
             None
-        } else if is_error(ours) {
+        } else if is_error(ours) && as_text(ours) == as_text(theirs) {
             Some("errors that quote bytes that are no UTF-8".to_owned())
         } else if self.how == How::Exact {
             Some(format!("{} (order of a RESP3 set or map)", self.name))
@@ -49,6 +49,8 @@ fn how_to_compare(found: How, args: &[Vec<u8>]) -> How {
         How::AnyOrderOfPairs if args.iter().any(is_glob) => How::Type,
         How::Iteration if is_whole_iteration(args) => How::Iteration,
         How::Iteration => How::Type,
+        // One rule at most.
+        How::AnyWrongRule if args.len() <= 4 => How::Exact,
         other => other,
     }
 }
@@ -66,10 +68,15 @@ pub(super) fn agree(how: How, ours: &Element, theirs: &Element) -> bool {
         return true;
     }
     if is_error(ours) || is_error(theirs) {
-        return is_error(ours) && is_error(theirs) && as_text(ours) == as_text(theirs);
+        let same = as_text(ours) == as_text(theirs)
+            || how == How::AnyWrongRule && names_a_rule(ours) && names_a_rule(theirs);
+        return is_error(ours) && is_error(theirs) && same;
     }
     match how {
-        How::Exact | How::UnlessAbsent => in_order(ours) == in_order(theirs),
+        How::Exact | How::UnlessAbsent | How::AnyWrongRule => in_order(ours) == in_order(theirs),
+        How::UnlessCommandRule => {
+            in_order(&without_command_rules(ours)) == in_order(&without_command_rules(theirs))
+        }
         How::Type => kind(ours) == kind(theirs),
         How::AnyOrder => sorted(ours, 1) == sorted(theirs, 1),
         How::AnyOrderOfPairs => sorted(ours, 2) == sorted(theirs, 2),
@@ -99,6 +106,11 @@ fn as_text(error: &Element) -> String {
     String::from_utf8_lossy(&error.to_bytes()).into_owned()
 }
 
+/// Whether an error is about a rule of ACL SETUSER.
+fn names_a_rule(error: &Element) -> bool {
+    as_text(error).starts_with("-ERR Error in ACL SETUSER modifier '")
+}
+
 /// Whether this says that there is nothing, as EXEC does when a watched key has changed.
 pub(super) fn is_null(element: &Element) -> bool {
     matches!(element, Element::Line(line) if [&b"$-1"[..], b"*-1", b"_"].contains(&&line[..]))
@@ -125,6 +137,26 @@ fn in_order(element: &Element) -> Element {
         Some(b'~') => sorted(&whole, 1),
         Some(b'%') => sorted(&whole, 2),
         _ => whole,
+    }
+}
+
+/// A description of users, less the words that allow or deny commands.
+fn without_command_rules(element: &Element) -> Element {
+    match element {
+        Element::Bulk(_, text) => {
+            let words = text.split(|byte| *byte == b' ').map(|word| match word {
+                [b'+' | b'-', .., b')'] => b")",
+                [b'+' | b'-', ..] => &word[..0],
+                word => word,
+            });
+            let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+            Element::Line(words.join(&b' '))
+        }
+        Element::Aggregate(header, items) => {
+            let items = items.iter().map(without_command_rules).collect();
+            Element::Aggregate(header.clone(), items)
+        }
+        line => line.clone(),
     }
 }
 
@@ -174,6 +206,16 @@ mod tests {
         assert!(agree(How::Exact, &list("~2", &[":1", ":2"]), &list("~2", &[":2", ":1"])));
         assert!(!agree(How::Exact, &list("%1", &[":1", ":2"]), &list("%1", &[":2", ":1"])));
         assert!(!agree(How::Type, &line("$-1"), &line(":1")));
+    }
+
+    #[test]
+    fn users_differ_by_all_but_rules_on_commands() {
+        let user = |text: &str| Element::Bulk(Vec::new(), text.as_bytes().to_vec());
+        let agree = |one, other| agree(How::UnlessCommandRule, &user(one), &user(other));
+        assert!(agree("on ~a -@all +get (~b +@all -set)", "on ~a +get (~b -@all)"));
+        assert!(!agree("on ~a -@all", "on ~b -@all"));
+        assert!(!agree("on ~a -@all", "off ~a -@all"));
+        assert!(!agree("on (~a -@all)", "on -@all"));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! Invariant: no number that could be a deadline lies near this moment; see [`far_from_now`].
 
+use super::blocks::Blocks;
 use super::departures::{How, how};
+use super::rules::{self, USERS};
 use super::{CONNECTIONS, Step};
 use crate::random::Random;
-use kvorum::commands::spec::{CommandSpec, Group, Run};
+use kvorum::commands::spec::{CommandSpec, Group};
 use kvorum::commands::syntax::{self, Argument, ArgumentType};
 use kvorum::commands::{self};
 use std::sync::LazyLock;
@@ -87,7 +89,7 @@ const FLOATS: &[&[u8]] = &[
     b"123456789.123456789123456789",
 ];
 
-const PATTERNS: &[&[u8]] = &[
+pub(super) const PATTERNS: &[&[u8]] = &[
     b"*",
     b"?",
     b"key:*",
@@ -132,6 +134,10 @@ const STRINGS: &[&[u8]] = &[
 /// Settings that both have, that a run may change, and with which a script begins.
 pub(super) const SETTINGS: &[(&str, &str)] =
     &[("slowlog-max-len", "128"), ("slowlog-log-slower-than", "10000")];
+
+/// All settings.
+static ALL_SETTINGS: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| kvorum::config::all().map(|setting| setting.name).collect());
 
 /// Databases that are used on purpose.
 pub(super) const DATABASES: &[&str] = &["0", "1", "2"];
@@ -188,9 +194,9 @@ pub(super) fn script(random: &mut Random, len: usize, filter: &str) -> Vec<Step>
     let counts = |args: &Vec<Vec<u8>>| {
         args[0].eq_ignore_ascii_case(b"dbsize") || args[0].eq_ignore_ascii_case(b"memory")
     };
-    let mut maker = Maker { random, past, keys };
+    let mut maker = Maker { random, past, keys, free: false, names_users: false };
     let mut steps = Vec::with_capacity(len + 16);
-    let mut connection = 0;
+    let (mut connection, mut blocks) = (0, Blocks::default());
     if maker.random.percent(50) {
         steps.push(Step { connection: 1, args: words(&["HELLO", "3"]) });
     }
@@ -203,27 +209,38 @@ pub(super) fn script(random: &mut Random, len: usize, filter: &str) -> Vec<Step>
             if maker.random.percent(50) { favourite } else { maker.random.below(candidates.len()) };
         let args =
             if maker.random.percent(2) { maker.unknown() } else { maker.request(candidates[at]) };
-        if !(past && counts(&args)) {
-            steps.push(Step { connection, args });
+        let step = Step { connection, args };
+        blocks.note(&step);
+        if !(past && counts(&step.args)) && blocks.let_through(&step) {
+            steps.push(step);
         }
     }
     steps.extend(look_at_everything().into_iter().filter(|step| !(past && counts(&step.args))));
     steps
 }
 
-/// Requests for commands on data, for those who apply them without a server.
-pub(super) fn requests(random: &mut Random, len: usize) -> Vec<Vec<Vec<u8>>> {
-    let on_data = |candidate: &&Candidate| {
-        matches!(candidate.spec.run, Run::Write { .. } | Run::Read(_) | Run::Scan(_))
-    };
-    let candidates: Vec<_> = ALL.iter().filter(on_data).collect();
+/// Requests for commands that are `wanted`, for those who answer them without a server.
+pub(super) fn requests(
+    random: &mut Random,
+    len: usize,
+    wanted: fn(&CommandSpec) -> bool,
+) -> Vec<Vec<Vec<u8>>> {
+    let candidates: Vec<_> = ALL.iter().filter(|candidate| wanted(candidate.spec)).collect();
     let keys = &KEYS[..1 + random.below(KEYS.len())];
-    let mut maker = Maker { random, past: true, keys };
+    let mut maker = Maker { random, past: true, keys, free: true, names_users: true };
     let mut request = || {
         let at = maker.random.below(candidates.len());
         maker.request(candidates[at])
     };
     (0..len).map(|_| request()).collect()
+}
+
+/// Full names of commands and subcommands that may be sent to redis-server.
+pub(super) fn command_names() -> &'static [String] {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        candidates("").iter().map(|candidate| candidate.words.join("|")).collect()
+    });
+    &NAMES
 }
 
 /// Requests that show what a script left behind.
@@ -250,12 +267,17 @@ struct Maker<'a> {
     random: &'a mut Random,
     /// Whether keys may be stored with a deadline that is past.
     past: bool,
+    /// Whether there is no server to spare: settings and users are any.
+    free: bool,
+    /// Whether a name of a user is one of those that are made.
+    names_users: bool,
     keys: &'static [&'static [u8]],
 }
 
 impl Maker<'_> {
     fn request(&mut self, of: &Candidate) -> Vec<Vec<u8>> {
         let mut args = Vec::new();
+        self.names_users = self.free || of.words[0] == "acl";
         for word in &of.words {
             args.push(self.in_some_case(word));
         }
@@ -316,6 +338,20 @@ impl Maker<'_> {
     /// A value for an argument of this name and type.
     fn value(&mut self, name: &str, kind: ArgumentType) -> Vec<u8> {
         match (name, kind) {
+            ("rule", _) => self.rule(),
+            ("username", _) if self.names_users && self.random.percent(90) => {
+                match self.random.below(8) {
+                    0 => b"default".to_vec(),
+                    _ => self.random.pick(USERS).as_bytes().to_vec(),
+                }
+            }
+            ("password" | "value", _) if self.free && self.random.percent(30) => {
+                self.one_of(&[b"secret", b"yes", b"no", b"100mb", b"0", b"1", b"everysec"])
+            }
+            ("parameter", _) if self.free => {
+                self.random.pick::<&str>(&ALL_SETTINGS).as_bytes().to_vec()
+            }
+            ("arg", _) if self.random.percent(50) => self.random.pick(self.keys).to_vec(),
             ("parameter", _) => match self.random.percent(90) {
                 true => self.random.pick(SETTINGS).0.as_bytes().to_vec(),
                 false => b"no-such-setting".to_vec(),
@@ -342,6 +378,15 @@ impl Maker<'_> {
             (_, ArgumentType::Double) => self.float(),
             (_, ArgumentType::Pattern) => self.pattern(),
             _ => self.text(),
+        }
+    }
+
+    fn rule(&mut self) -> Vec<u8> {
+        loop {
+            let rule = rules::rule(self.random);
+            if self.free || !rule.starts_with(b"<") {
+                return rule;
+            }
         }
     }
 

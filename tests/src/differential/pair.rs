@@ -69,7 +69,7 @@ impl Side {
         })
     }
 
-    /// An empty keyspace, the settings as they were, and new connections.
+    /// An empty keyspace, the settings as they were, no users, and new connections.
     fn reset(&mut self) {
         let opened = (0..CONNECTIONS).map(|_| Connection::open(&self.addr));
         self.connections = opened
@@ -83,6 +83,22 @@ impl Side {
             let reply = self.ask(request);
             let ok = Received::Reply(Element::Line(b"+OK".to_vec()));
             assert_eq!(reply, ok, "{request:?} at {}", self.addr);
+        }
+        self.delete_users();
+    }
+
+    /// Deletes all users but the default one: a script that is made shorter names others.
+    fn delete_users(&mut self) {
+        let users = self.ask(&[b"ACL", b"USERS"]);
+        let Received::Reply(Element::Aggregate(_, users)) = users else {
+            panic!("ACL USERS at {}: {users:?}", self.addr);
+        };
+        for user in users {
+            if let Element::Bulk(_, name) = user
+                && name != b"default"
+            {
+                self.ask(&[b"ACL", b"DELUSER", &name]);
+            }
         }
     }
 }

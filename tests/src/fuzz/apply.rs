@@ -1,16 +1,15 @@
 //! Commands and log entries through the state machine: no panic, and two engines agree.
 //!
 //! Commands of a session or of the node (CLIENT, CONFIG, INFO ...) are no part of it: nothing of them
-//! reaches the state machine, and they need a connection and a node. They get arguments that nobody
-//! would send from a unit test of the server, `no_arguments_break_a_command_of_a_session_or_of_the_node`,
-//! and on a real connection from the comparison with redis-server. ACL SETUSER and ACL DELUSER are
-//! writes, and applied here.
+//! reaches the state machine. They are the target of [`super::session`], and run on a real connection
+//! in the comparison with redis-server. ACL SETUSER and ACL DELUSER are writes, and applied here.
 
-use super::{spoil, temporary_dir};
+use super::{Done, spoil, temporary_dir};
 use crate::differential;
 use crate::random::Random;
 use bytes::{Bytes, BytesMut};
 use kvorum::commands;
+use kvorum::commands::acl::{self, User};
 use kvorum::commands::spec::{CommandSpec, Run};
 use kvorum::session::Watched;
 use kvorum::state_machine::{self, Applied, Entry, EntryHeader, Operation};
@@ -18,7 +17,8 @@ use protocol::{Reply, Request, RespClientCodec, RespVersion, encode};
 use storage::StorageError;
 use storage::disk::{DiskEngine, DiskOptions};
 use storage::memory::MemoryEngine;
-use storage::txn::Engine;
+use storage::meta;
+use storage::txn::{Engine, ReadTxn};
 use tokio_util::codec::Decoder;
 
 /// Commands that are made with the same few keys.
@@ -30,8 +30,13 @@ const ROUNDS: usize = 60;
 /// Databases there are.
 const DATABASES: u16 = 4;
 
+/// Whether a command reaches the state machine.
+pub(super) fn is_on_data(spec: &CommandSpec) -> bool {
+    matches!(spec.run, Run::Write { .. } | Run::Read(_) | Run::Scan(_))
+}
+
 /// What dispatch lets through to the state machine: a command on data that passes its checks.
-fn admitted(request: &Request) -> Option<&'static CommandSpec> {
+pub(super) fn admitted(request: &Request) -> Option<&'static CommandSpec> {
     let mut spec = commands::lookup(request.get(0)?)?;
     if let Run::Container = spec.run {
         spec = commands::lookup_subcommand(spec, request.get(1)?)?;
@@ -44,11 +49,15 @@ fn admitted(request: &Request) -> Option<&'static CommandSpec> {
     (spec.arity.accepts(request.len()) && checked(request).is_ok()).then_some(spec)
 }
 
-/// Random commands, alone and in blocks, applied in the order of a log.
-fn operations(random: &mut Random) -> Vec<Operation> {
+/// So many random commands at most, alone and in blocks, to be applied in the order of a log.
+pub(super) fn operations(
+    random: &mut Random,
+    commands: usize,
+    wanted: fn(&CommandSpec) -> bool,
+) -> Vec<Operation> {
     let mut operations = Vec::new();
     let mut block: Vec<(u8, Request)> = Vec::new();
-    for step in differential::requests(random, COMMANDS) {
+    for step in differential::requests(random, commands, wanted) {
         let request = Request::from_parts(&step);
         if admitted(&request).is_none() {
             continue;
@@ -73,12 +82,17 @@ fn operations(random: &mut Random) -> Vec<Operation> {
     operations
 }
 
-fn entry(random: &mut Random, operations: &[Operation]) -> Bytes {
+/// One entry of so many has a time after which nothing has a deadline ahead: time never goes back.
+const ENTRIES_PER_END: usize = 5_000;
+
+/// An entry with these operations.
+pub(super) fn entry(random: &mut Random, operations: &[Operation]) -> Bytes {
     let mut bytes = BytesMut::new();
     operations.iter().for_each(|operation| operation.encode(&mut bytes));
-    let now_ms = match random.percent(10) {
-        true => *random.pick(&[0, 1, u64::MAX, i64::MAX as u64]),
-        false => 1_000_000 + random.below(1_000_000_000) as u64,
+    let now_ms = match random.below(ENTRIES_PER_END) {
+        0 => *random.pick(&[u64::MAX, i64::MAX as u64]),
+        1..250 => *random.pick(&[0, 1]),
+        _ => 1_000_000 + random.below(1_000_000_000) as u64,
     };
     let header = EntryHeader { now_ms, seed: random.number(), databases: DATABASES };
     let count = operations.len() as u32;
@@ -86,7 +100,7 @@ fn entry(random: &mut Random, operations: &[Operation]) -> Bytes {
 }
 
 /// Applies an entry as a node does: an error leaves the state as it was.
-fn apply(
+pub(super) fn apply(
     engine: &dyn Engine,
     log_index: u64,
     last_ms: &mut u64,
@@ -106,7 +120,7 @@ fn rows(engine: &dyn Engine) -> Vec<Bytes> {
 }
 
 /// A reply is read back from what is sent of it, in both protocols.
-fn check_reply(reply: &Reply) {
+pub(super) fn check_reply(reply: &Reply) {
     for version in [RespVersion::Resp2, RespVersion::Resp3] {
         let mut bytes = BytesMut::new();
         encode(reply, version, &mut bytes);
@@ -116,14 +130,14 @@ fn check_reply(reply: &Reply) {
 }
 
 /// The same entries on two engines: the same replies, the same rows.
-pub(super) fn on_two_engines(random: &mut Random) -> u64 {
+pub(super) fn on_two_engines(random: &mut Random) -> Done {
     let dir = temporary_dir();
     let memory = MemoryEngine::new();
     let disk = DiskEngine::open(DiskOptions::new(dir.path())).expect("an empty directory");
     let (mut time, mut disk_time) = (0, 0);
     let (mut log_index, mut commands) = (0, 0);
     for _ in 0..ROUNDS {
-        let operations = operations(random);
+        let operations = operations(random, COMMANDS, is_on_data);
         let mut rest = &operations[..];
         while !rest.is_empty() {
             let (some, others) = rest.split_at((1 + random.below(4)).min(rest.len()));
@@ -144,8 +158,21 @@ pub(super) fn on_two_engines(random: &mut Random) -> u64 {
             disk.flush().expect("the disk is sound");
         }
         assert!(rows(&memory) == rows(&disk), "the engines differ");
+        users(&*memory.read()).iter().for_each(|(_, user)| check_text(user));
     }
-    commands
+    Done { executions: commands, readings: 2 * commands }
+}
+
+/// The users in a state that nobody spoilt.
+pub(super) fn users(txn: &dyn ReadTxn) -> Vec<(Bytes, User)> {
+    let rows = meta::users(txn, 0).expect("an undamaged engine").into_iter();
+    rows.map(|(name, row)| (name, acl::read_row(&row).expect("as it was stored"))).collect()
+}
+
+/// A user is what its text says, which is how it is listed and stored.
+pub(super) fn check_text(user: &User) {
+    let text = user.describe();
+    assert_eq!(User::parse(&text).as_ref(), Ok(user), "{}", text.escape_ascii());
 }
 
 fn commands_of(operation: &Operation) -> u64 {
@@ -157,10 +184,10 @@ fn commands_of(operation: &Operation) -> u64 {
 }
 
 /// Spoilt entries: an error or another entry, never a panic.
-pub(super) fn entries(random: &mut Random) -> u64 {
+pub(super) fn entries(random: &mut Random) -> Done {
     let memory = MemoryEngine::new();
     let mut time = 0;
-    let operations = operations(random);
+    let operations = operations(random, COMMANDS, is_on_data);
     let mut executions = 0;
     for (number, some) in operations.chunks(2).enumerate() {
         let whole = entry(random, some);
@@ -176,7 +203,7 @@ pub(super) fn entries(random: &mut Random) -> u64 {
         }
         apply(&memory, number as u64 + 1, &mut time, &whole).expect("memory does not fail");
     }
-    executions
+    Done { executions, readings: 3 * executions }
 }
 
 #[cfg(test)]
@@ -192,9 +219,6 @@ mod tests {
 
     #[test]
     fn every_command_on_data_is_applied() {
-        let is_on_data = |spec: &CommandSpec| {
-            matches!(spec.run, Run::Write { .. } | Run::Read(_) | Run::Scan(_))
-        };
         let mut missing = BTreeSet::new();
         for spec in commands::all() {
             missing.extend(is_on_data(spec).then(|| spec.name.to_owned()));
@@ -203,7 +227,7 @@ mod tests {
         }
         assert!(missing.len() > 50, "{missing:?}");
         for seed in 0..100 {
-            for request in differential::requests(&mut Random::new(seed), 200) {
+            for request in differential::requests(&mut Random::new(seed), 200, is_on_data) {
                 let request = Request::from_parts(&request);
                 if let Some(spec) = admitted(&request) {
                     missing.remove(&name(&request, spec));
@@ -211,5 +235,43 @@ mod tests {
             }
         }
         assert!(missing.is_empty(), "never applied: {missing:?}");
+    }
+
+    /// What kind of rule this is: its letters up to a name, or the whole word.
+    fn kind(rule: &[u8]) -> String {
+        let rule = String::from_utf8_lossy(rule).to_ascii_lowercase();
+        let kinds = ["+@", "-@", "%r~", "%w~", "%rw~", "~", "&", ">", "<", "#", "!", "("];
+        match kinds.into_iter().find(|kind| rule.starts_with(kind)) {
+            Some(kind) => kind.to_owned(),
+            None if rule.starts_with(['+', '-']) => {
+                format!("{}{}", &rule[..1], if rule.contains('|') { "|" } else { "" })
+            }
+            None => rule,
+        }
+    }
+
+    #[test]
+    fn rules_of_every_kind_are_taken() {
+        let mut missing: BTreeSet<String> =
+            differential::RULE_WORDS.iter().copied().map(str::to_owned).collect();
+        let kinds = ["+@", "-@", "%r~", "%w~", "%rw~", "~", "&", ">", "<", "#", "!", "("];
+        missing.extend(kinds.into_iter().chain(["+", "-", "+|", "-|"]).map(str::to_owned));
+        let (engine, mut time) = (MemoryEngine::new(), 0);
+        let mut random = Random::new(1);
+        let requests = differential::requests(&mut random, 4_000, |spec| spec.name == "setuser");
+        let requests = requests.iter().map(|parts| Request::from_parts(parts));
+        for (number, request) in requests.filter(|request| admitted(request).is_some()).enumerate()
+        {
+            let operation = Operation::Command { database: 0, request: request.clone() };
+            let entry = entry(&mut random, &[operation]);
+            let applied = apply(&engine, number as u64 + 1, &mut time, &entry);
+            if applied.expect("memory does not fail").replies == [Reply::OK] {
+                missing.retain(|known| request.iter().skip(3).all(|rule| kind(rule) != *known));
+            }
+        }
+        assert!(missing.is_empty(), "never taken: {missing:?}");
+        let stored = users(&*engine.read());
+        assert!(stored.len() > 2, "{stored:?}");
+        stored.iter().for_each(|(_, user)| check_text(user));
     }
 }

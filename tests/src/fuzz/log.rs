@@ -10,6 +10,7 @@
 //! - where nothing but the middle was damaged, and the log had been closed, nothing is missing;
 //! - what is appended then is there when it is opened again.
 
+use super::Done;
 use super::memory_disk::{Files, MemoryDisk};
 use crate::random::Random;
 use bytes::Bytes;
@@ -324,7 +325,7 @@ thread_local! {
 }
 
 /// The target.
-pub(super) fn segments(random: &mut Random) -> u64 {
+pub(super) fn segments(random: &mut Random) -> Done {
     let kind = random.below(LOGS);
     let written = WRITTEN.with_borrow_mut(|all| {
         Rc::clone(all.entry(kind).or_insert_with(|| Rc::new(Written::new(kind as u64))))
@@ -332,7 +333,7 @@ pub(super) fn segments(random: &mut Random) -> u64 {
     let mut files = written.files.clone();
     damage(random, &mut files);
     written.check(&files, random);
-    1
+    Done::one(1)
 }
 
 #[cfg(test)]

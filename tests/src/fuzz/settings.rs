@@ -1,7 +1,7 @@
 //! Configuration: files, values on the command line and of CONFIG SET are taken or refused, and what
 //! is shown of values that were taken is taken again.
 
-use super::{spoil, temporary_dir};
+use super::{Done, spoil, temporary_dir};
 use crate::random::Random;
 use kvorum::config::{self, Setting, Settings};
 use std::fs;
@@ -81,27 +81,28 @@ fn text(random: &mut Random) -> Vec<u8> {
     text
 }
 
-/// The target.
-pub(super) fn configuration(random: &mut Random) -> u64 {
+/// The target: a file and a value, which is read as a flag and by CONFIG SET.
+pub(super) fn configuration(random: &mut Random) -> Done {
+    let done = |readings| Done { executions: 2, readings };
     let file = DIR.with(|dir| dir.path().join("kvorum.toml"));
     fs::write(&file, text(random)).expect("the file can be written");
-    let none = || std::iter::empty::<(String, String)>();
+    let none = std::iter::empty;
     drop(Settings::from_sources(Some(&file), none(), &[]));
     let (setting, value) = (*random.pick::<&Setting>(&SETTINGS), value(random));
     let settings =
         Settings::from_sources(None, none(), &[(setting.name.to_owned(), value.clone())]);
     drop(Settings::default().set(&[(setting.name, &value)]));
-    let Ok(settings) = settings else { return 3 };
+    let Ok(settings) = settings else { return done(3) };
     // Secrets are not shown.
     if setting.secret || !random.percent(SHOWN_PERCENT) {
-        return 3;
+        return done(3);
     }
     fs::write(&file, settings.to_toml()).expect("the file can be written");
     let again = Settings::from_sources(Some(&file), none(), &[]);
     let again = again.unwrap_or_else(|error| panic!("{}={value:?}: {error}", setting.name));
     let all = [b"*".as_slice()];
     assert_eq!(again.get(&all), settings.get(&all), "{}={value:?}", setting.name);
-    4
+    done(4)
 }
 
 #[cfg(test)]

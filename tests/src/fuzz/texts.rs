@@ -1,16 +1,11 @@
-//! Bytes that are read from connections and as parts of snapshots: requests, replies, chunks.
+//! Bytes that are read from connections: requests, inline commands, replies.
 
-use super::{spoil, temporary_dir};
+use super::{Done, spoil};
 use crate::random::Random;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use protocol::inline::parse_inline;
 use protocol::{ProtocolError, Request, RespClientCodec, RespVersion, ScanLimits, Scanner, encode};
 use std::sync::LazyLock;
-use storage::StorageError;
-use storage::disk::{DiskEngine, DiskOptions};
-use storage::memory::MemoryEngine;
-use storage::snapshot::{decode_chunk, encode_chunk};
-use storage::txn::{Engine, Row};
 use tokio_util::codec::Decoder;
 
 fn bytes(random: &mut Random, from: &[&[u8]], parts: usize) -> Vec<u8> {
@@ -161,7 +156,7 @@ fn scan(input: &[u8], limits: &ScanLimits, mut piece: impl FnMut() -> usize) -> 
 }
 
 /// Requests and inline commands cut anywhere: what a whole is read as, its pieces are read as.
-pub(super) fn requests(random: &mut Random) -> u64 {
+pub(super) fn requests(random: &mut Random) -> Done {
     let (input, limits) = (stream(random), limits(random));
     let whole = scan(&input, &limits, || usize::MAX);
     // Tiny pieces throughout, or a few cuts anywhere.
@@ -171,17 +166,17 @@ pub(super) fn requests(random: &mut Random) -> u64 {
     };
     let pieces = scan(&input, &limits, || 1 + random.below(len_max));
     assert_eq!(pieces, whole, "{limits:?} {}", input.escape_ascii());
-    2
+    Done::one(2)
 }
 
 /// Lines as inline commands: their words, quoted, are read as the same words.
-pub(super) fn inline(random: &mut Random) -> u64 {
+pub(super) fn inline(random: &mut Random) -> Done {
     const PARTS: &[&[u8]] = &[
         b"SET", b" ", b"\"", b"'", b"\\", b"\\x", b"\\x41", b"\\xzz", b"\\n", b"\"a b\"",
         b"'a\\'b'", b"\t", b"\0", b"\"\"", b"k",
     ];
     let line = bytes(random, PARTS, 16);
-    let Ok(request) = parse_inline(&line) else { return 1 };
+    let Ok(request) = parse_inline(&line) else { return Done::one(1) };
     assert!(request.payload_bytes() <= line.len());
     let mut quoted = String::new();
     for word in request.iter() {
@@ -190,11 +185,11 @@ pub(super) fn inline(random: &mut Random) -> u64 {
     }
     let again = parse_inline(quoted.as_bytes()).expect("every word is quoted");
     assert!(again.iter().eq(request.iter()), "{}", line.escape_ascii());
-    2
+    Done::one(2)
 }
 
 /// What servers send, cut anywhere.
-pub(super) fn replies(random: &mut Random) -> u64 {
+pub(super) fn replies(random: &mut Random) -> Done {
     const PARTS: &[&[u8]] = &[
         b"+OK\r\n",
         b"-ERR x\r\n",
@@ -237,87 +232,13 @@ pub(super) fn replies(random: &mut Random) -> u64 {
     };
     let whole = read(input.len().max(1));
     assert_eq!(read(1 + random.below(7)), whole, "{}", input.escape_ascii());
-    2
-}
-
-/// One chunk of so many is also imported into a new engine on disk, which takes as long as thousands
-/// in memory.
-const CHUNKS_TO_DISK: usize = 1_000;
-
-/// What an engine shows after the import of a chunk; none: it refused.
-fn imported(engine: &dyn Engine, chunk: &Bytes) -> Option<Vec<Row>> {
-    let mut sink = engine.import().expect("an idle engine");
-    sink.write_chunk(chunk.clone()).and_then(|()| sink.finish(7)).ok()?;
-    let view = engine.read();
-    assert_eq!(view.log_index(), 7);
-    Some(view.rows(&[], &[u8::MAX; 64]).map(|row| row.expect("what was taken is read")).collect())
-}
-
-/// Chunks whose checksum fits although they are spoilt: rows or an error, and an import that takes
-/// them shows just these rows, in memory and, now and then, on disk.
-pub(super) fn snapshot_chunks(random: &mut Random) -> u64 {
-    let count = 1 + random.below(6);
-    let rows = (0..count).map(|number| {
-        let value = vec![b'v'; random.below(20)];
-        Ok((Bytes::from(format!("key{number}")), Bytes::from(value)))
-    });
-    let rows: Vec<Result<Row, StorageError>> = rows.collect();
-    let chunk = encode_chunk(&mut rows.into_iter(), 4096).expect("rows").expect("some row");
-    let mut bytes = chunk.to_vec();
-    bytes.truncate(bytes.len() - 4);
-    if random.percent(90) {
-        spoil(random, &mut bytes);
-    }
-    let crc = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    let chunk = Bytes::from(bytes);
-    let decoded = decode_chunk(chunk.clone());
-    let in_memory = imported(&MemoryEngine::new(), &chunk);
-    if let Some(shown) = &in_memory {
-        let decoded = decoded.expect("what was taken can be decoded");
-        assert!(shown.len() <= decoded.len());
-    }
-    if random.below(CHUNKS_TO_DISK) > 0 {
-        return 2;
-    }
-    assert!(on_disk(&chunk) == in_memory, "the engines differ");
-    3
-}
-
-/// What a new engine on disk shows after the import of a chunk, and again when it is opened anew.
-fn on_disk(chunk: &Bytes) -> Option<Vec<Row>> {
-    let dir = temporary_dir();
-    let open = || DiskEngine::open(DiskOptions::new(dir.path())).expect("a sound folder");
-    let engine = open();
-    let shown = imported(&engine, chunk);
-    drop(engine);
-    let opened = open();
-    let view = opened.read();
-    let rows = view.rows(&[], &[u8::MAX; 64]).map(|row| row.expect("a sound folder"));
-    let kept: Vec<Row> = rows.collect();
-    assert_eq!(kept, shown.clone().unwrap_or_default(), "it was not kept");
-    shown
+    Done::one(2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-
-    #[test]
-    fn chunks_are_imported_on_disk_as_in_memory() {
-        let mut taken = 0;
-        for seed in 0..3_000 {
-            let mut random = Random::new(seed);
-            taken += u32::from(snapshot_chunks(&mut random) == 3);
-        }
-        assert!(taken > 0, "none of the chunks came to the disk");
-        let rows = [("key0", "a"), ("key1", "b")]
-            .map(|(key, value)| Ok::<Row, StorageError>((Bytes::from(key), Bytes::from(value))));
-        let chunk = encode_chunk(&mut rows.into_iter(), 4096).expect("rows").expect("some row");
-        assert_eq!(on_disk(&chunk).map(|rows| rows.len()), Some(2));
-        assert_eq!(on_disk(&Bytes::from("no chunk")), None);
-    }
 
     /// The scanner's long ways are taken, not only its refusals.
     #[test]

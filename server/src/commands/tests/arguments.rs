@@ -1,13 +1,12 @@
 //! Arguments that nobody would send, to the commands that never reach the state machine: those of a
-//! session and of the node. The others get theirs from the fuzz target `apply` of `tests/src/fuzz`.
+//! session and of the node. A look at each of them; `tests/src/fuzz` asks them for longer, from other
+//! seeds and one after the other, and asks the others too.
 
 use super::each;
-use crate::clock::Clock;
-use crate::commands::context::{NodeContext, SeededRandom, SessionContext};
+use crate::commands::context::SeededRandom;
 use crate::commands::fake_node::FakeNode;
 use crate::commands::spec::{CommandSpec, Run};
 use bytes::BytesMut;
-use futures_util::FutureExt;
 use protocol::{Reply, Request, RespClientCodec, RespVersion, encode};
 use std::collections::BTreeSet;
 use tokio_util::codec::Decoder;
@@ -136,17 +135,7 @@ async fn no_arguments_break_a_command_of_a_session_or_of_the_node() {
                 continue;
             }
             let mut session = node.session();
-            session.client.note_command(spec, node.clock.unix_ms());
-            let reply = match spec.run {
-                Run::Session(run) => {
-                    Some(run(&mut SessionContext { session: &mut session, node: &node }, &request))
-                }
-                Run::Node(run) => {
-                    let context = NodeContext { session: &mut session, node: &node };
-                    run(context, &request).now_or_never()
-                }
-                _ => None,
-            };
+            let reply = node.answer(&mut session, spec, &request);
             // Some would wait.
             let Some(reply) = reply else { continue };
             check_reply(&request, &reply);
