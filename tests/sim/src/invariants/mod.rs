@@ -57,6 +57,8 @@ pub struct View {
     pub reads: Vec<ReadUse>,
     /// Panics since the run began.
     pub panics: u64,
+    /// Simulated time since the run began, in microseconds.
+    pub now_us: u64,
 }
 
 impl View {
@@ -67,7 +69,12 @@ impl View {
             let (seen, life) = (node.replica.observe(), node.life);
             (id, Look { seen, log: node.log, engine: node.engine, life })
         });
-        View { nodes: nodes.collect(), reads: clients.take_reads(), panics: trace::panics() }
+        View {
+            nodes: nodes.collect(),
+            reads: clients.take_reads(),
+            panics: trace::panics(),
+            now_us: cluster.trace.now_us(),
+        }
     }
 }
 
@@ -92,7 +99,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(TimeForward::default()),
         Box::new(ReadBarriers),
         Box::new(MembershipSteps::default()),
-        Box::new(MembershipKnown),
+        Box::new(MembershipKnown::default()),
         Box::new(PurgeBehindDurable),
     ]
 }
