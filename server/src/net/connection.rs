@@ -170,20 +170,27 @@ impl Connection {
         }
     }
 
-    /// Takes the whole requests of a batch off the buffer. Before AUTH it takes one at a time,
-    /// because AUTH changes the limits for what follows.
+    /// Takes the whole requests of a batch off the buffer. Before a client is authenticated a batch ends
+    /// with what may authenticate it, because that changes the limits for what follows.
     fn scan(&mut self, requests: &mut Vec<Request>) -> Option<ProtocolError> {
         let values = self.server.settings.load();
-        let (limits, count_max) = if self.session.authenticated {
+        let is_known = self.session.authenticated;
+        let limits = if is_known {
             let mut limits = ScanLimits::authenticated(values.proto_max_bulk_bytes as usize);
             limits.query_buffer_bytes_max = values.client_query_buffer_bytes as usize;
-            (limits, PIPELINE_BATCH_REQUESTS)
+            limits
         } else {
-            (ScanLimits::unauthenticated(), 1)
+            ScanLimits::unauthenticated()
         };
-        while requests.len() < count_max {
+        while requests.len() < PIPELINE_BATCH_REQUESTS {
             match self.scanner.next(&mut self.buffer, &limits) {
-                Ok(Some(request)) => requests.push(request),
+                Ok(Some(request)) => {
+                    let is_last = !is_known && authenticates(&request);
+                    requests.push(request);
+                    if is_last {
+                        break;
+                    }
+                }
                 Ok(None) => break,
                 Err(error) => return Some(error),
             }
@@ -212,4 +219,10 @@ impl Connection {
             () = tokio::time::sleep(idle), if idle > Duration::ZERO => Ok(Event::Idle),
         }
     }
+}
+
+/// Whether a request may make another of its client, by its name.
+fn authenticates(request: &Request) -> bool {
+    let name = request.arg(0);
+    name.eq_ignore_ascii_case(b"auth") || name.eq_ignore_ascii_case(b"hello")
 }

@@ -177,3 +177,20 @@ fn who_connects_to_the_peer_port_and_says_nothing_keeps_no_member_out() {
     expect(&mut client, "GET key", "value");
     silent.clear();
 }
+
+#[test]
+fn what_follows_auth_in_a_pipeline_is_read_with_the_limits_of_the_known() {
+    let cluster = Cluster::start(1, &["storage-engine=memory"]);
+    expect(&mut cluster.nodes[0].client(), "CONFIG SET requirepass hush", "OK");
+    let mut client = cluster.nodes[0].client();
+    // Longer than a stranger may send.
+    let mut long = vec!["MSET"];
+    long.extend(["key", "value"].repeat(20));
+    let pipeline =
+        [vec!["PING"], vec!["GET", "key"], vec!["AUTH", "hush"], long, vec!["GET", "key"]];
+    client.send(&pipeline).expect("it is short");
+    for expected in ["NOAUTH", "NOAUTH", "OK", "OK", "value"] {
+        let reply = text(&client.receive().expect("a reply"));
+        assert!(reply.starts_with(expected), "{reply}, not {expected}");
+    }
+}
