@@ -33,6 +33,11 @@ pub(super) fn joiner(site: &Site, data: &Path, address: &str, members: &[String]
 fn kvorum_node(site: &Site, data: &Path, address: &str) -> Command {
     let mut command = Command::new(&site.kvorum);
     command.arg("start").arg("--data-dir").arg(data).arg("--listen").arg(address);
+    // What is measured is what the command line says.
+    let own = std::env::vars_os().map(|(name, _)| name);
+    for name in own.filter(|name| name.to_string_lossy().starts_with("KVORUM_")) {
+        command.env_remove(name);
+    }
     for setting in &site.kvorum_settings {
         command.arg("--set").arg(setting);
     }

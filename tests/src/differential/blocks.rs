@@ -27,18 +27,21 @@ impl Blocks {
         match is(0, "acl") {
             true if is(1, "setuser") => !self.0[step.connection] && are_understood(&step.args[2..]),
             true if is(1, "deluser") => !self.0[step.connection],
-            // Of a subcommand of COMMAND that is none Redis finds no command, Kvorum finds COMMAND.
-            true if is(1, "dryrun") => !is(3, "command"),
             _ => true,
         }
     }
 }
 
-/// Whether a user is one of those that are made, and no rule is empty, which to Redis is none, or a
-/// selector with a null character, at which Redis ends a pattern.
+/// Whether a user is one of those that are made, and no rule is a selector with a null character, at
+/// which Redis ends a pattern, or lets keys of all names be read and written by `%`, which Redis prints
+/// as the rule `~*` that it is not.
 fn are_understood(user_and_rules: &[Vec<u8>]) -> bool {
     let Some((user, rules)) = user_and_rules.split_first() else { return true };
     let has_selector = rules.iter().any(|rule| rule.starts_with(b"("));
-    let is_wrong = |rule: &Vec<u8>| rule.is_empty() || has_selector && rule.contains(&0);
+    let is_all = |pattern: &[u8]| pattern.starts_with(b"%") && pattern.ends_with(b"~*");
+    let is_wrong = |rule: &Vec<u8>| {
+        let mut words = rule.split(|byte| b" ()".contains(byte));
+        has_selector && rule.contains(&0) || words.any(is_all)
+    };
     USERS.iter().any(|ours| user == ours.as_bytes()) && !rules.iter().any(is_wrong)
 }

@@ -6,7 +6,7 @@
 //! request that are no UTF-8 into an error, Kvorum puts the replacement character.
 //!
 //! What changes users and is not sent is in `blocks.rs`: within MULTI, where Kvorum shows users as they
-//! are after the block; an empty rule, and a null character in a selector. A rule that removes a password
+//! are after the block; a null character in a selector; `%RW~*`. A rule that removes a password
 //! by its text is not made: Kvorum's error names the password's hash. The golden scripts look closer at
 //! many of these commands.
 

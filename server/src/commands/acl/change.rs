@@ -77,6 +77,10 @@ pub(super) fn set_user(ctx: &mut WriteContext<'_, '_>, request: &Request) -> Out
     if text.len() > USER_BYTES_MAX {
         return Err(CommandError::text("ERR the user has too many rules").into());
     }
+    // A row that cannot be read would end every node.
+    if User::parse(&text).as_ref() != Ok(&user) {
+        return Err(CommandError::text("ERR the rules of this user cannot be stored").into());
+    }
     ctx.writer.set_user(name, Some(&row(&text)));
     Ok(Reply::OK)
 }

@@ -312,6 +312,8 @@ impl Selector {
             let prefix: &[u8] = match known.access {
                 READ => b"%R~",
                 WRITE => b"%W~",
+                // `~*` would be all keys, after which no further pattern is taken.
+                _ if known.pattern == b"*" => b"%RW~",
                 _ => b"~",
             };
             [prefix, &known.pattern].concat()

@@ -31,6 +31,11 @@ fn users_are_listed_as_redis_lists_them() {
          resetchannels &ch* -@all +get +set (%W~w* resetchannels -@all +set)",
     );
     check("%R~x %W~x", "off ~x resetchannels -@all");
+    // Redis prints `~*`, and reads what it printed no more.
+    check(
+        "%RW~* ~x (%W~* %R~* ~y)",
+        "off %RW~* ~x resetchannels -@all (%RW~* ~y resetchannels -@all)",
+    );
     check("+@all -@dangerous -get +get", "off resetchannels +@all -@dangerous");
     check("+@read -get", "off resetchannels -@all +@read -get");
     check("+get +@read", "off resetchannels -@all +@read");
