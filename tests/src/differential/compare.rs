@@ -49,8 +49,12 @@ fn how_to_compare(found: How, args: &[Vec<u8>]) -> How {
         How::AnyOrderOfPairs if args.iter().any(is_glob) => How::Type,
         How::Iteration if is_whole_iteration(args) => How::Iteration,
         How::Iteration => How::Type,
-        // One rule at most.
-        How::AnyWrongRule if args.len() <= 4 => How::Exact,
+        // One rule at most, and none that the user's others may forbid.
+        How::AnyWrongRule
+            if args.len() <= 4 && !args.last().is_some_and(|rule| is_pattern(rule)) =>
+        {
+            How::Exact
+        }
         other => other,
     }
 }
@@ -104,6 +108,11 @@ pub(super) fn is_error(element: &Element) -> bool {
 /// An error as Kvorum prints it: see [`super::departures`].
 fn as_text(error: &Element) -> String {
     String::from_utf8_lossy(&error.to_bytes()).into_owned()
+}
+
+/// Whether a rule of ACL SETUSER is, or may be meant as, a pattern of keys or channels.
+fn is_pattern(rule: &[u8]) -> bool {
+    rule.first().is_some_and(|mark| b"%~&(".contains(mark))
 }
 
 /// Whether an error is about a rule of ACL SETUSER.
