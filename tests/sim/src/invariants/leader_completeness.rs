@@ -1,7 +1,7 @@
 //! Who leads has every entry that was committed in a term before its own.
 //!
 //! Committed is what any node has applied. Terms of applied entries also must never change. A node that has
-//! just started has applied what its state holds and names no term yet; it is looked at once it does.
+//! just started has applied what its state holds and names no term yet: it does not tell when that was committed.
 
 use super::{Invariant, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,9 +20,6 @@ impl Invariant for LeaderCompleteness {
     fn check(&mut self, view: &View) -> Result<(), String> {
         for (id, node) in &view.nodes {
             let seen = node.seen;
-            if seen.term == 0 {
-                continue;
-            }
             let log = node.log.shard(0);
             let upto = seen.applied.log_index;
             for index in (0..upto).rev() {
@@ -31,6 +28,9 @@ impl Invariant for LeaderCompleteness {
                 if known.is_some_and(|(term, _)| term != position.term) {
                     let term = position.term;
                     return Err(format!("node {id} applied {index} of term {term}, not {known:?}"));
+                }
+                if seen.term == 0 {
+                    continue;
                 }
                 // Its term may be told a moment later than what it applied; it is no lower than the entry's.
                 let in_term = seen.term.max(position.term);
@@ -106,6 +106,14 @@ mod tests {
         scene.applied(1, 2, 3, 0);
         scene.node(1).seen.term = 0;
         scene.passes(&mut invariant);
+        // Whose terms changed is seen of such a node, too.
+        scene.applied(2, 2, 2, 0);
+        scene.node(1).seen.term = 3;
+        scene.node(2).seen.term = 0;
+        scene.fails(&mut invariant, "node 2 applied 1 of term 2");
+        scene.applied(2, 0, 0, 0);
+        let mut invariant = LeaderCompleteness::default();
+        scene.node(1).seen.term = 0;
         // It led before the entry of term 3 was committed.
         lead(&mut scene, 2, 2);
         scene.passes(&mut invariant);
