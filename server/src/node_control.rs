@@ -15,6 +15,15 @@ use storage::meta::KeyCounts;
 use storage::space::Room;
 use storage::txn::EngineStats;
 
+/// What a digest is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestOf {
+    /// Keys of all databases, their values and deadlines.
+    Data,
+    /// All that nodes replicate: also members, users, counts, and what is applied.
+    State,
+}
+
 /// A change of the members of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
@@ -112,11 +121,11 @@ pub trait NodeControl: Send + Sync {
     fn log_stats(&self) -> LogStats;
     /// Keys of each database that has any, as applied on this node.
     fn key_counts(&self) -> Vec<(u8, KeyCounts)>;
-    /// A hash of all data as applied on this node; reads all of it.
+    /// A hash of the data as applied on this node, or of its whole state; reads all of it.
     ///
     /// # Errors
     /// The store cannot be read.
-    fn state_digest(&self) -> BoxFuture<'_, Result<u128, String>>;
+    fn digest(&self, of: DigestOf) -> BoxFuture<'_, Result<u128, String>>;
     /// Milliseconds since 1970 of the last moment the state became durable.
     fn last_save_ms(&self) -> u64;
     /// Figures of the Raft group that only INFO prints.

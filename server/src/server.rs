@@ -6,7 +6,7 @@ use crate::complaints::Complaints;
 use crate::config::Settings;
 use crate::limits::{CLIENT_MEMORY_LOOK_INTERVAL, CLOSED_PER_TURN};
 use crate::metrics::Metrics;
-use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
+use crate::node_control::{DigestOf, DiskSpace, NodeControl, Order, OrderDone, OrderResult};
 use crate::raft::bootstrap::Bootstrap;
 use crate::raft::node::Node;
 use crate::random::random_u64;
@@ -233,10 +233,16 @@ impl NodeControl for Server {
         (0..databases).filter_map(counts).collect()
     }
 
-    fn state_digest(&self) -> BoxFuture<'_, Result<u128, String>> {
+    fn digest(&self, of: DigestOf) -> BoxFuture<'_, Result<u128, String>> {
         let view = self.view();
         async move {
-            let digest = move || view.and_then(|view| view.reader().digest());
+            let digest = move || {
+                let view = view?;
+                match of {
+                    DigestOf::Data => view.reader().digest(),
+                    DigestOf::State => view.reader().state_digest(),
+                }
+            };
             let digest = tokio::task::spawn_blocking(digest).await;
             let digest = digest.map_err(|error| error.to_string())?;
             digest.map_err(|error| {

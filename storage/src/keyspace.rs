@@ -71,7 +71,18 @@ impl<'a> Reader<'a> {
     /// keyspaces. Reads every row.
     pub fn digest(&self) -> Result<u128, StorageError> {
         let (start, end) = key::data_rows(self.shard);
-        let kept = Dropped::load(self.txn)?.kept(&start, &end);
+        self.hash_rows(&start, &end)
+    }
+
+    /// As [`Self::digest`], of all rows of this version: also the members, the users, the counts, the
+    /// time, and the log index that it stands at.
+    pub fn state_digest(&self) -> Result<u128, StorageError> {
+        let (start, end) = key::shard_bounds(self.shard);
+        self.hash_rows(&start, &end)
+    }
+
+    fn hash_rows(&self, start: &[u8], end: &[u8]) -> Result<u128, StorageError> {
+        let kept = Dropped::load(self.txn)?.kept(start, end);
         let mut rows = kept.iter().flat_map(|(start, end)| self.txn.rows(start, end));
         rows.try_fold(0, |digest, row| {
             let (key, value) = row?;

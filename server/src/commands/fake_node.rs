@@ -6,7 +6,7 @@ use crate::commands::context::{NodeContext, SessionContext};
 use crate::commands::spec::{CommandSpec, Run};
 use crate::config::Settings;
 use crate::metrics::Metrics;
-use crate::node_control::{DiskSpace, NodeControl, Order, OrderDone, OrderResult};
+use crate::node_control::{DigestOf, DiskSpace, NodeControl, Order, OrderDone, OrderResult};
 use crate::session::Session;
 use crate::slowlog::SlowLog;
 use crate::status::{ClusterStatus, Member, Role};
@@ -193,8 +193,9 @@ impl NodeControl for FakeNode {
             (3, KeyCounts { keys: 1, with_deadline: 0, deadlines_sum_ms: 0 }),
         ]
     }
-    fn state_digest(&self) -> BoxFuture<'_, Result<u128, String>> {
-        std::future::ready(Ok(0xabc)).boxed()
+    fn digest(&self, of: DigestOf) -> BoxFuture<'_, Result<u128, String>> {
+        let digest = if of == DigestOf::Data { 0xabc } else { 0xdef };
+        std::future::ready(Ok(digest)).boxed()
     }
     fn last_save_ms(&self) -> u64 {
         1_699_999_999_999

@@ -324,12 +324,12 @@ impl World {
         }
     }
 
-    /// What DEBUG DIGEST says of a node's state as it is, and how many keys it has.
+    /// What DEBUG STATE-DIGEST says of a node's state as it is, and how many keys it has.
     pub(crate) fn digest(&self, at: usize) -> String {
         let asked = Client::connect(&self.members[at].node.addr).and_then(|mut client| {
             client.set_reply_wait(Duration::from_secs(20));
             client.call(&["READONLY"])?;
-            let digest = text(&client.call(&["DEBUG", "DIGEST"])?);
+            let digest = text(&client.call(&["DEBUG", "STATE-DIGEST"])?);
             let keys = text(&client.call(&["DBSIZE"])?);
             Ok(format!("{DIGEST}{digest} of {keys} keys"))
         });

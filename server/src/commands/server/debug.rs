@@ -7,6 +7,8 @@
 //!
 //! DIGEST hashes all data of this node, of every database, with the log index of each key's last
 //! change; nodes that applied the same entries answer the same. An empty node answers zeros.
+//! STATE-DIGEST, which Redis does not have, hashes all that nodes replicate: also the members, the
+//! users, and how far the log is applied.
 //!
 //! SLEEP holds this connection only. JMAP, SET-ACTIVE-EXPIRE and QUICKLIST-PACKED-THRESHOLD are
 //! answered with OK and change nothing: there is no such thing to tune.
@@ -17,6 +19,7 @@ use crate::commands::docs::Docs;
 use crate::commands::spec::{Arity, CommandSpec, Flags, Run};
 use crate::commands::words::{help, is_word, subcommand_syntax};
 use crate::config::DebugCommand;
+use crate::node_control::DigestOf;
 use futures_util::future::BoxFuture;
 use protocol::{Reply, Request};
 use std::net::{IpAddr, SocketAddr};
@@ -64,8 +67,10 @@ async fn run(ctx: NodeContext<'_>, args: &Request) -> Reply {
     if is_word(name, "help") && args.len() == 2 {
         return print_help();
     }
-    if is_word(name, "digest") && args.len() == 2 {
-        return match ctx.node.state_digest().await {
+    let digests = [("digest", DigestOf::Data), ("state-digest", DigestOf::State)];
+    let digest = digests.iter().find(|(word, _)| is_word(name, word) && args.len() == 2);
+    if let Some((_, of)) = digest {
+        return match ctx.node.digest(*of).await {
             Ok(digest) => Reply::Simple(format!("{digest:040x}").into()),
             Err(error) => Reply::error(format!("ERR {error}")),
         };
@@ -91,6 +96,8 @@ fn print_help() -> Reply {
         &[
             "DIGEST",
             "    Output a hex signature representing the current DB content.",
+            "STATE-DIGEST",
+            "    The same of all that nodes replicate, members and users included.",
             "SLEEP <seconds>",
             "    Hold this connection for <seconds>. Decimals allowed.",
             "JMAP, SET-ACTIVE-EXPIRE (0|1), QUICKLIST-PACKED-THRESHOLD <size>",

@@ -44,6 +44,7 @@ fn debug_digest_is_forty_digits() {
     let flags = [("enable-debug-command".to_owned(), "yes".to_owned())];
     node.settings = crate::config::Settings::from_sources(None, [], &flags).unwrap();
     assert_eq!(node.text("DEBUG DIGEST"), format!("{}abc", "0".repeat(37)));
+    assert_eq!(node.text("DEBUG STATE-DIGEST"), format!("{}def", "0".repeat(37)));
     assert!(node.text("DEBUG DIGEST 1").starts_with("ERR unknown subcommand"));
 }
 
