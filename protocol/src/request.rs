@@ -92,15 +92,24 @@ impl Request {
     }
 }
 
+/// The first word and how much follows: among the rest are passwords, and values of any length.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(String::from_utf8_lossy)).finish()
+        let name = self.get(0).unwrap_or_default().escape_ascii();
+        let (count, bytes) = (self.len().saturating_sub(1), self.payload_bytes());
+        write!(f, "{name} and {count} arguments, {bytes} bytes")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn traces_of_a_request_do_not_tell_its_arguments() {
+        let request = Request::from_parts(&["AUTH", "ann", "secret"]);
+        assert_eq!(format!("{request:?}"), "AUTH and 2 arguments, 13 bytes");
+    }
 
     #[test]
     fn a_kept_request_does_not_keep_what_came_with_it() {

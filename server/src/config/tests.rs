@@ -189,6 +189,7 @@ fn memory_has_redis_units() {
 #[test]
 fn the_printed_file_can_be_read_and_hides_secrets() {
     let settings = from(None, &[], &[("requirepass", "hush"), ("timeout", "7")]).unwrap();
+    assert!(!format!("{:?}", settings.load()).contains("hush"));
     let text = settings.to_toml();
     assert!(!text.contains("hush"));
     let again = from(Some(&text), &[], &[]).unwrap();

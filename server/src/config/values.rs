@@ -3,6 +3,8 @@
 //! Plain fields, units in their names; nothing here parses or prints. The table in
 //! [`super::table`] says which name, default, bounds and meaning each field has.
 
+use std::fmt;
+
 /// How long a write waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendFsync {
@@ -185,7 +187,7 @@ impl OutputLimits {
 }
 
 /// Every setting's value. The table's docs are the fields' docs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[allow(missing_docs, reason = "each field is documented by its row of the table")]
 pub struct Values {
     pub listen: String,
@@ -241,6 +243,13 @@ pub struct Values {
     pub tls_auth_clients: AuthClients,
     pub tls_replication: bool,
     pub tls_protocols: String,
+}
+
+/// Without what they are: passwords are among them.
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Values").finish_non_exhaustive()
+    }
 }
 
 /// Distance of the peer port from the client port when `peer-listen` is not set.
