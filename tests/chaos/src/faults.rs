@@ -18,15 +18,19 @@ use std::time::Duration;
 pub enum Fault {
     KillOne,
     KillLeader,
+    KillMinority,
     KillAll,
     Pause,
     PauseLeader,
+    PauseMinority,
     PowerOne,
+    PowerMinority,
     PowerAll,
     Isolate,
     IsolateLeader,
     Halves,
     Ring,
+    Bridge,
     OneWayIn,
     OneWayOut,
     Pair,
@@ -116,9 +120,16 @@ pub const NETWORKS: [Fault; 3] = [Unplugged, UnpluggedLeader, Narrow];
 /// Faults that need rules for packets, too.
 pub const PACKETS: [Fault; 2] = [DeafOneWay, PacketLoss];
 
+/// Faults that differ from others, or do not end all service, with five nodes or more only.
+pub const OF_FIVE: [Fault; 4] = [Ring, Bridge, KillMinority, PauseMinority];
+
+/// The same, of faults that need a file system of their own.
+pub const DEEP_OF_FIVE: [Fault; 1] = [PowerMinority];
+
 /// Every class there is.
 pub fn all() -> impl Iterator<Item = Fault> {
-    SHALLOW.into_iter().chain(DEEP).chain(NETWORKS).chain(PACKETS).chain([Ring])
+    let of_some = SHALLOW.into_iter().chain(DEEP).chain(NETWORKS).chain(PACKETS);
+    of_some.chain(OF_FIVE).chain(DEEP_OF_FIVE)
 }
 
 /// What a node says at its end that has a good reason, where its disk was disturbed: a log that cannot
@@ -165,7 +176,8 @@ pub fn classes(world: &World, deep: bool) -> Vec<Fault> {
         classes.extend(wires.can_drop().then_some(PACKETS).into_iter().flatten());
     }
     if world.members.len() > 4 {
-        classes.push(Ring);
+        classes.extend(OF_FIVE);
+        classes.extend(DEEP_OF_FIVE.into_iter().filter(|_| deep));
     }
     classes
 }
@@ -218,27 +230,44 @@ impl Arena {
         let effect = match fault {
             KillOne => self.kill(&[any]),
             KillLeader => self.kill(&[leader]),
+            KillMinority => {
+                let some = self.minority();
+                self.kill(&some)
+            }
             KillAll => self.kill(&self.everybody()),
-            Pause => self.pause(any),
-            PauseLeader => self.pause(leader),
+            Pause => self.pause(&[any]),
+            PauseLeader => self.pause(&[leader]),
+            PauseMinority => {
+                let some = self.minority();
+                self.pause(&some)
+            }
             PowerOne => {
                 let one = if self.random.percent(50) { leader } else { any };
                 self.power(&[one])
             }
-            PowerAll => self.power(&self.everybody()),
-            Isolate | IsolateLeader | Halves | Ring | OneWayIn | OneWayOut | Pair | Flapping => {
-                self.partition(fault, leader, any)
+            PowerMinority => {
+                let some = self.minority();
+                self.power(&some)
             }
+            PowerAll => self.power(&self.everybody()),
+            Isolate | IsolateLeader | Halves | Ring | Bridge | OneWayIn | OneWayOut | Pair
+            | Flapping => self.partition(fault, leader, any),
             Slow | Lossy | Corrupt => self.bad_links(fault),
             SyncEio | SyncEnospc | SyncStall => self.sync_fault(fault, leader, any),
             DiskFull => self.disk_full(any),
-            RotLog | RotState | RotIdentity | RotVote | RotRecord => self.rot(fault, any)?,
+            RotLog | RotState | RotIdentity | RotVote | RotRecord => {
+                let mut some = vec![any];
+                if self.random.percent(40) {
+                    some = self.minority();
+                }
+                self.rot(fault, &some)?
+            }
             Clock => self.clock(),
             Transfer => self.transfer(leader),
             Replace => {
                 let other = self.other_than(leader);
                 self.windows.open();
-                self.replace(other)?
+                self.replace(&[other])?
             }
             Grow => self.grow()?,
             RemoveLive => {
@@ -277,6 +306,18 @@ impl Arena {
         (but + 1 + self.random.below(count - 1)) % count
     }
 
+    /// As many nodes as may be lost, at random: one of three, two of five.
+    pub(crate) fn minority(&mut self) -> Vec<usize> {
+        let mut some = self.everybody();
+        let count = (some.len() - 1) / 2;
+        for at in 0..count {
+            let other = at + self.random.below(some.len() - at);
+            some.swap(at, other);
+        }
+        some.truncate(count);
+        some
+    }
+
     pub(crate) fn rest(&mut self) {
         let (shortest, longest) = self.lasts_ms;
         thread::sleep(Duration::from_millis(
@@ -291,33 +332,38 @@ impl Arena {
             killed += u64::from(self.world.members[*at].node.is_running());
             self.world.kill(*at);
         }
-        if nodes.len() == 1 {
+        if nodes.len() < self.world.members.len() {
             self.rest();
         }
         nodes.iter().for_each(|at| self.world.revive(*at));
         self.windows.close();
-        if nodes.len() > 1 { killed / nodes.len() as u64 } else { killed }
+        killed / nodes.len() as u64
     }
 
-    fn pause(&mut self, at: usize) -> u64 {
-        if !self.world.members[at].node.is_running() {
+    fn pause(&mut self, nodes: &[usize]) -> u64 {
+        let mut all_run = true;
+        nodes.iter().for_each(|at| all_run &= self.world.members[*at].node.is_running());
+        if !all_run {
             return 0;
         }
         self.windows.open();
-        self.world.members[at].node.pause();
-        let pid = self.world.members[at].node.pid().unwrap_or(0);
+        nodes.iter().for_each(|at| self.world.members[*at].node.pause());
         self.rest();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        self.world.members[at].node.resume();
+        let all_stand = nodes.iter().all(|at| {
+            let pid = self.world.members[*at].node.pid().unwrap_or(0);
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains(") T ") || stat.contains(") t ") || cfg!(not(target_os = "linux"))
+        });
+        nodes.iter().for_each(|at| self.world.members[*at].node.resume());
         self.windows.close();
-        u64::from(stat.contains(") T ") || stat.contains(") t ") || cfg!(not(target_os = "linux")))
+        u64::from(all_stand)
     }
 
     fn power(&mut self, nodes: &[usize]) -> u64 {
         let process_first = self.random.percent(50);
         self.windows.open();
         let cut = self.world.power_cut(nodes, process_first);
-        if nodes.len() == 1 {
+        if nodes.len() < self.world.members.len() {
             self.rest();
         }
         nodes.iter().for_each(|at| self.world.revive(*at));

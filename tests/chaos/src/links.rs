@@ -42,6 +42,14 @@ impl Arena {
                     self.isolate(*one, &[opposite]);
                 }
             }
+            // Two sides that hear nothing of each other, and one node that hears both.
+            Bridge => {
+                let mut sides: Vec<usize> = all.into_iter().filter(|at| *at != any).collect();
+                let count = sides.len();
+                sides.rotate_left(self.random.below(count));
+                let (one, other) = sides.split_at(count / 2);
+                one.iter().for_each(|at| self.isolate(*at, other));
+            }
             OneWayIn => {
                 all.iter().filter(|at| **at != leader).for_each(|at| self.hold(*at, leader))
             }

@@ -18,15 +18,17 @@ impl Arena {
         }
     }
 
-    /// Removes a node, empties its disk, and lets it join under a new id.
-    pub(crate) fn replace(&mut self, at: usize) -> Result<u64, String> {
-        let old = self.empty(at)?;
-        self.world.members[at].node.spawn();
+    /// Removes nodes, empties their disks, and lets them join under new ids. How many did, which is
+    /// all of them.
+    pub(crate) fn replace(&mut self, nodes: &[usize]) -> Result<u64, String> {
+        let old = nodes.iter().map(|at| self.empty(*at)).collect::<Result<Vec<u64>, String>>()?;
+        nodes.iter().for_each(|at| self.world.members[*at].node.spawn());
         self.windows.close();
         self.world.settle(HEAL_WAIT)?;
         self.remember();
-        self.count("Join", u64::from(self.ids[at] != old));
-        Ok(u64::from(self.ids[at] != old))
+        let anew = nodes.iter().zip(old).filter(|(at, old)| self.ids[**at] != *old).count();
+        self.count("Join", anew as u64);
+        Ok(anew as u64)
     }
 
     /// An order, given to some other node than `but`.

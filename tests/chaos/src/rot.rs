@@ -10,13 +10,29 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 impl Arena {
-    /// Damages a file of a stopped node, and starts it. It must refuse, or serve what is right, or an
-    /// error; a node that refuses or has errors is replaced.
-    pub(crate) fn rot(&mut self, kind: Fault, at: usize) -> Result<u64, String> {
+    /// Damages a file of each of these nodes, which are stopped, and starts one after the other. Each
+    /// must refuse, or serve what is right, or an error; a node that refuses or has errors is replaced.
+    pub(crate) fn rot(&mut self, kind: Fault, nodes: &[usize]) -> Result<u64, String> {
         self.world.settle(HEAL_WAIT)?;
         self.remember();
-        self.world.kill(at);
+        nodes.iter().for_each(|at| self.world.kill(*at));
         self.windows.open();
+        let flipped: Vec<u64> = nodes.iter().map(|at| self.flip_one(kind, *at)).collect();
+        let mut lost = Vec::new();
+        for (at, flipped) in nodes.iter().zip(&flipped) {
+            if self.is_unusable(kind, *at, *flipped > 0)? {
+                lost.push(*at);
+            }
+        }
+        self.windows.close();
+        self.replace(&lost)?;
+        let several = nodes.len() > 1 && flipped.iter().all(|count| *count > 0);
+        self.count(&format!("{kind:?}: of a minority"), u64::from(several));
+        Ok(u64::from(flipped.iter().any(|count| *count > 0)))
+    }
+
+    /// Damages a file of a stopped node. How many bits were flipped.
+    fn flip_one(&mut self, kind: Fault, at: usize) -> u64 {
         let dir = self.world.members[at].node.dir.clone();
         let flipped = match kind {
             RotVote | RotRecord => self.flip_synced(&dir.join("log"), kind == RotVote),
@@ -25,22 +41,30 @@ impl Arena {
             _ => self.flip_any(&[dir.join("identity")]),
         };
         self.world.members[at].is_damaged |= flipped > 0;
+        flipped
+    }
+
+    /// Starts a node, a file of which was damaged just now or not. Whether it has to be replaced.
+    fn is_unusable(&mut self, kind: Fault, at: usize, flipped: bool) -> Result<bool, String> {
         let refused = self.start_refuses(at);
         if refused && !self.world.members[at].is_damaged {
             return Err(format!("node {at} refuses sound data"));
         }
         let found = !refused && kind == RotState && self.reading_finds_damage(at);
-        self.windows.close();
         let came = what_came(refused, found);
-        self.count(&format!("{kind:?}: {came}"), u64::from(flipped > 0));
-        if refused || found {
-            self.replace(at)?;
-        } else if matches!(kind, RotVote | RotRecord) && flipped > 0 {
-            return Err(format!("node {at} serves although synced records of its log are damaged"));
-        } else if kind == RotIdentity && flipped > 0 {
-            return Err(format!("node {at} serves although its identity fails its checksum"));
+        self.count(&format!("{kind:?}: {came}"), u64::from(flipped));
+        if refused || found || !flipped {
+            return Ok(refused || found);
         }
-        Ok(u64::from(flipped > 0))
+        match kind {
+            RotVote | RotRecord => {
+                Err(format!("node {at} serves although synced records of its log are damaged"))
+            }
+            RotIdentity => {
+                Err(format!("node {at} serves although its identity fails its checksum"))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Tables are not read when a node starts: has it read all of them, as an operator would who

@@ -207,7 +207,7 @@ impl Arena {
         let came = what_came(refused, found);
         self.count(&format!("SnapshotRot: {which}, {came}"), 1);
         if refused || found {
-            self.replace(at)?;
+            self.replace(&[at])?;
         }
         self.finish(&receiver)?;
         Ok(1)
