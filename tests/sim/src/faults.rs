@@ -20,6 +20,8 @@ pub enum Class {
     OneWay,
     /// Each node reaches its neighbours only: every majority is another.
     Ring,
+    /// Two sides that do not hear each other, and one node that hears both.
+    Bridge,
     /// One process ends.
     Kill,
     /// The power of one node is cut.
@@ -55,7 +57,7 @@ const fn row(class: Class, strike: &'static str, shows: &'static [&'static str])
 }
 
 /// All classes.
-pub const CLASSES: [Row; 13] = [
+pub const CLASSES: [Row; 14] = [
     row(
         Weather,
         "bad links",
@@ -64,6 +66,7 @@ pub const CLASSES: [Row; 13] = [
     row(Partition, "partition", &["cut by partition"]),
     row(OneWay, "one-way partition", &["cut one-way"]),
     row(Ring, "ring partition", &["cut by ring"]),
+    row(Bridge, "bridge partition", &["cut by bridge"]),
     row(Kill, "kill", &["killed"]),
     row(PowerCut, "power cut of one", &["power of one lost"]),
     row(PowerCutAll, "power cut of all", &["power of all lost"]),
@@ -169,6 +172,12 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
             cluster.network.cut("cut one-way", pairs(&ids, cut));
         }
         Ring => cluster.network.cut("cut by ring", ring(&ids, one)),
+        Bridge => {
+            let side: Vec<u64> = ids.iter().copied().filter(|_| dice.chance(500)).collect();
+            let apart = |from, to| side.contains(&from) != side.contains(&to);
+            let cut = |from, to| from != one && to != one && apart(from, to);
+            cluster.network.cut("cut by bridge", pairs(&ids, cut));
+        }
         Kill => cluster.crash(one, Crash::Kill),
         PowerCut if dice.chance(CUT_IN_TURN_PER_MILLE) => {
             cluster.fail_disk(one, dice.below(CUT_OPERATIONS_MAX), Crash::PowerCut);
