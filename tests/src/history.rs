@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 pub enum Action {
     /// SET to this value.
     Write(u64),
-    /// GET; what was there.
+    /// GET of a number, or of nothing; what was there.
     Read(Option<u64>),
+    /// GET of a text; what was there.
+    ReadText(String),
     /// INCRBY, and the number after it where the reply came.
     Add { by: u64, result: Option<u64> },
     /// APPEND, and the length after it where the reply came. Values of such registers are
@@ -47,6 +49,13 @@ pub fn appended(value: u64, text: &str) -> u64 {
         (mixed ^ (mixed >> 29)) & MASK
     };
     (length << HASH_BITS) | text.bytes().fold(value & MASK, continued)
+}
+
+impl Action {
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Action::Read(_) | Action::ReadText(_))
+    }
 }
 
 /// One operation of a client.

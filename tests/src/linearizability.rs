@@ -5,12 +5,16 @@
 //! returned; undo when stuck; never look twice at the same set of done operations with the same
 //! value. Keys are independent, so each is checked alone.
 //!
+//! Texts that only grow are searched with a look ahead: as long as the longest text that somebody read is
+//! not read yet, the text is a beginning of it. Otherwise every order of appends of unknown outcome
+//! would be tried.
+//!
 //! An operation whose outcome is unknown has no return: it may take effect at any time after its
 //! invocation, or never. A read with unknown outcome says nothing and is left out.
 //!
 //! A search that takes too many steps is a failure, not a pass.
 
-use crate::history::{Action, Operation, appended, text_length};
+use crate::history::{Action, Operation, appended, text_length, text_value};
 use std::collections::{BTreeMap, HashSet};
 
 /// Steps of one key's search. Histories of the tests need a few thousand.
@@ -41,8 +45,7 @@ pub fn check(history: &[Operation]) -> Result<(), Violation> {
 pub fn check_within(history: &[Operation], steps_max: usize) -> Result<(), Violation> {
     let mut keys: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
     for operation in history {
-        let says_nothing =
-            operation.returned.is_none() && matches!(operation.action, Action::Read(_));
+        let says_nothing = operation.returned.is_none() && operation.action.is_read();
         if !says_nothing {
             keys.entry(&operation.key).or_default().push(operation);
         }
@@ -67,6 +70,7 @@ struct Search<'a> {
     /// Known operations not yet done.
     open: usize,
     visited: HashSet<Configuration>,
+    growth: Growth,
     /// Operations taken, each with the value before it and its place among the candidates.
     taken: Vec<(usize, Value, usize)>,
     furthest: (usize, Vec<usize>),
@@ -80,6 +84,7 @@ impl<'a> Search<'a> {
             value: None,
             open: operations.iter().filter(|operation| operation.returned.is_some()).count(),
             visited: HashSet::new(),
+            growth: Growth::of(operations),
             taken: Vec::new(),
             furthest: (0, Vec::new()),
         }
@@ -113,6 +118,9 @@ impl<'a> Search<'a> {
         }
         candidates.into_iter().enumerate().skip(from).find(|(_, at)| {
             let Some(value) = self.operations[*at].action.after(self.value) else { return false };
+            if !self.growth.goes_on_from(value) {
+                return false;
+            }
             let mut done = self.done.clone();
             done[at / 64] |= 1 << (at % 64);
             self.visited.insert((done, value))
@@ -143,6 +151,7 @@ impl<'a> Search<'a> {
         self.value = operation.action.after(self.value).expect("only fitting operations are taken");
         self.done[at / 64] |= 1 << (at % 64);
         self.open -= usize::from(operation.returned.is_some());
+        self.growth.open -= usize::from(self.growth.ends_with(operation));
     }
 
     fn undo(&mut self) -> Option<usize> {
@@ -150,6 +159,7 @@ impl<'a> Search<'a> {
         self.value = value;
         self.done[at / 64] &= !(1 << (at % 64));
         self.open += usize::from(self.operations[at].returned.is_some());
+        self.growth.open += usize::from(self.growth.ends_with(self.operations[at]));
         Some(place)
     }
 
@@ -159,12 +169,59 @@ impl<'a> Search<'a> {
     }
 }
 
+/// How a text grew until the longest text that was read; empty where a register holds no text, or may
+/// be set to something else.
+#[derive(Default)]
+struct Growth {
+    /// The value at each length of that text, from 0.
+    values: Vec<u64>,
+    /// Reads of all of it that are not done.
+    open: usize,
+}
+
+impl Growth {
+    fn of(operations: &[&Operation]) -> Self {
+        let text_of = |operation: &&Operation| match &operation.action {
+            Action::ReadText(text) => Some(text.clone()),
+            _ => None,
+        };
+        let is_set = |operation: &&Operation| {
+            matches!(operation.action, Action::Write(_) | Action::Add { .. })
+        };
+        let longest = operations.iter().filter_map(text_of).max_by_key(String::len);
+        let Some(longest) = longest.filter(|_| !operations.iter().any(is_set)) else {
+            return Growth::default();
+        };
+        let mut values = vec![0];
+        for letter in longest.split_inclusive(|_| true) {
+            let whole = appended(values[values.len() - 1], letter);
+            values.resize(text_length(whole), whole);
+            values.push(whole);
+        }
+        let mut growth = Growth { values, open: 0 };
+        growth.open = operations.iter().filter(|operation| growth.ends_with(operation)).count();
+        growth
+    }
+
+    /// Whether this reads the longest text, or one as long.
+    fn ends_with(&self, operation: &Operation) -> bool {
+        matches!(&operation.action, Action::ReadText(text) if text.len() + 1 == self.values.len())
+    }
+
+    /// Whether the longest text can still be read where a register has this value.
+    fn goes_on_from(&self, value: Value) -> bool {
+        let value = value.unwrap_or(0);
+        self.open == 0 || self.values.get(text_length(value)) == Some(&value)
+    }
+}
+
 impl Action {
     /// The register's value after this action on `value`; none when it cannot have happened there.
     fn after(&self, value: Value) -> Option<Value> {
         match self {
             Action::Write(written) => Some(Some(*written)),
             Action::Read(read) => (*read == value).then_some(value),
+            Action::ReadText(text) => (Some(text_value(text)) == value).then_some(value),
             Action::Add { by, result } => {
                 let sum = value.unwrap_or(0) + by;
                 result.is_none_or(|result| result == sum).then_some(Some(sum))
@@ -181,7 +238,6 @@ impl Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::text_value;
 
     /// `w1 0-5` writes 1 between the times 0 and 5, `r1 6-7` reads it, `r- 0-1` reads nothing
     /// there, `w2 3-` never returned, `i3 0-1` adds 1 and returns 3, `i- 0-` adds 1 and returns
@@ -198,7 +254,7 @@ mod tests {
                     let (text, length) = value.split_at(1);
                     Action::Append { text: text.to_owned(), length: length.parse().ok() }
                 }
-                "t" => Action::Read(Some(text_value(value))),
+                "t" => Action::ReadText(value.to_owned()),
                 _ => Action::Read(value.parse().ok()),
             };
             Operation {
@@ -303,6 +359,24 @@ mod tests {
         good("aa1 0-1, ab 2-, ta 3-4, ac2 5-6, tacb 7-8");
         bad("aa1 0-1, ab 2-, tab 3-4, ac3 5-6, tacb 7-8");
         bad("aa1 0-1, tabb 2-3");
+    }
+
+    #[test]
+    fn many_appends_of_unknown_outcome_are_no_reason_to_give_up() {
+        let letters: Vec<char> = ('b'..='y').collect();
+        let found: String = letters.iter().rev().step_by(2).collect();
+        let unknown = letters.iter().map(|letter| format!("a{letter} 2-"));
+        let mut operations: Vec<String> = unknown.collect();
+        operations.insert(0, "aa1 0-1".to_owned());
+        operations.push(format!("az{} 100-200", found.len() + 2));
+        let with = |read: String| {
+            let all = [&operations[..], &[read]].concat().join(", ");
+            check_within(&history(&all), 100)
+        };
+        assert_eq!(with(format!("ta{found}z 300-301")), Ok(()));
+        for wrong in [format!("ta{found} 300-301"), format!("ta{found}zz 300-301")] {
+            assert!(matches!(with(wrong), Err(Violation::Impossible { .. })));
+        }
     }
 
     #[test]

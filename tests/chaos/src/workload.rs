@@ -10,7 +10,7 @@ use self::closed::Closed;
 use crate::journal::{Block, Journal, Lease, Look, Seen, Sight, Span};
 use crate::world::Addresses;
 use kvorum_tests::client::{Client, Fate, redirected_to, text};
-use kvorum_tests::history::{Action, Operation, text_length, text_value};
+use kvorum_tests::history::{Action, Operation, text_value};
 use kvorum_tests::random::Random;
 use protocol::Reply;
 use serde_json::json;
@@ -221,7 +221,7 @@ impl Worker {
     fn operate(&mut self, key: String, place: usize, action: Action, request: Vec<String>) -> bool {
         let (span, replies) = self.call(&[request]);
         let reply = replies.first();
-        let is_read = matches!(action, Action::Read(_));
+        let is_read = action.is_read();
         let (returned, action) = match (self.fate(span, reply), reply) {
             (Fate::Refused, _) => return false,
             (Fate::Unknown, _) if is_read => return false,
@@ -420,15 +420,15 @@ impl Worker {
 /// What an operation on a register saw, where it is known; registers below 2 are SET, those from 4
 /// are texts.
 fn sight(key: &str, place: usize, action: &Action) -> Option<Sight> {
-    let size = |value: u64| if place < 4 { value } else { text_length(value) as u64 };
     let seen = match action {
         Action::Write(value) => Seen::Value(Some(*value)),
         Action::Read(value) if place < 2 => Seen::Value(*value),
-        Action::Read(value) => Seen::Size(value.map_or(0, size)),
+        Action::Read(value) => Seen::Size(value.unwrap_or(0)),
+        Action::ReadText(text) => Seen::Size(text.len() as u64),
         Action::Add { result, .. } => Seen::Size((*result)?),
         Action::Append { length, .. } => Seen::Size((*length)? as u64),
     };
-    Some(Sight { key: key.to_owned(), seen, wrote: !matches!(action, Action::Read(_)) })
+    Some(Sight { key: key.to_owned(), seen, wrote: !action.is_read() })
 }
 
 fn there(key: &str, is_there: bool, wrote: bool) -> Sight {
@@ -450,9 +450,7 @@ fn present(reply: &Reply) -> String {
 
 fn completed(action: Action, reply: &Reply, is_text: bool) -> Action {
     match (action, reply) {
-        (Action::Read(_), Reply::Bulk(_)) if is_text => {
-            Action::Read(Some(text_value(&text(reply))))
-        }
+        (Action::Read(_), Reply::Bulk(_)) if is_text => Action::ReadText(text(reply)),
         (Action::Read(_), Reply::Bulk(_)) => {
             Action::Read(Some(text(reply).parse().expect("registers hold numbers")))
         }

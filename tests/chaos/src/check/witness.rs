@@ -89,6 +89,7 @@ fn growing(operations: &[&Operation], place: fn(u64) -> u64, wrong: &mut Vec<Str
         let Some(returned) = operation.returned else { continue };
         let (at, writes) = match &operation.action {
             Action::Read(value) => (value.map_or(0, place), false),
+            Action::ReadText(text) => (text.len() as u64, false),
             Action::Add { result, .. } => (result.unwrap_or(0), true),
             Action::Append { length, .. } => (length.unwrap_or(0) as u64, true),
             Action::Write(_) => continue,
