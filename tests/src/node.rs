@@ -3,6 +3,7 @@
 //! Invariants: a process ends when its handle is dropped, also by a panic; every wait is bounded;
 //! what the process writes about itself is kept in a file and printed when the test fails.
 
+use crate::cargo::cargo;
 use crate::client::{Client, text};
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
@@ -332,8 +333,7 @@ fn build() -> PathBuf {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let built = cargo()
         .args(["build", "--quiet", "-p", "kvorum", "--bin", "kvorum", "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir)

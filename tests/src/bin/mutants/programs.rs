@@ -11,7 +11,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Builds the simulation, with chance seeded throughout: see the alias `sim` in `.cargo/config.toml`.
 const SIM: &str = "build --profile simulation -p kvorum-sim --features kvorum/mutants \
@@ -78,7 +78,7 @@ fn cargo(words: &str) -> Result<Vec<(String, PathBuf)>, String> {
 
 fn cargo_with(words: &str, more: &[OsString]) -> Result<Vec<(String, PathBuf)>, String> {
     super::say(&format!("cargo {words}"));
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+    let output = kvorum_tests::cargo::cargo()
         .args(words.split(' '))
         .args(more)
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
