@@ -181,23 +181,20 @@ struct Growth {
 
 impl Growth {
     fn of(operations: &[&Operation]) -> Self {
-        let text_of = |operation: &&Operation| match &operation.action {
-            Action::ReadText(text) => Some(text.clone()),
-            _ => None,
-        };
-        let is_set = |operation: &&Operation| {
-            matches!(operation.action, Action::Write(_) | Action::Add { .. })
-        };
-        let longest = operations.iter().filter_map(text_of).max_by_key(String::len);
-        let Some(longest) = longest.filter(|_| !operations.iter().any(is_set)) else {
-            return Growth::default();
-        };
-        let mut values = vec![0];
-        for letter in longest.split_inclusive(|_| true) {
-            let whole = appended(values[values.len() - 1], letter);
-            values.resize(text_length(whole), whole);
-            values.push(whole);
+        let mut longest: Option<&str> = None;
+        for operation in operations {
+            match &operation.action {
+                Action::Write(_) | Action::Add { .. } => return Growth::default(),
+                Action::ReadText(text) if longest.is_none_or(|known| known.len() < text.len()) => {
+                    longest = Some(text);
+                }
+                _ => {}
+            }
         }
+        let Some(longest) = longest else { return Growth::default() };
+        // No text ends within a character.
+        let value = |end: usize| longest.get(..end).map_or(u64::MAX, text_value);
+        let values = (0..=longest.len()).map(value).collect();
         let mut growth = Growth { values, open: 0 };
         growth.open = operations.iter().filter(|operation| growth.ends_with(operation)).count();
         growth
