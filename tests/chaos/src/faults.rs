@@ -256,10 +256,7 @@ impl Arena {
             SyncEio | SyncEnospc | SyncStall => self.sync_fault(fault, leader, any),
             DiskFull => self.disk_full(any),
             RotLog | RotState | RotIdentity | RotVote | RotRecord => {
-                let mut some = vec![any];
-                if self.random.percent(40) {
-                    some = self.minority();
-                }
+                let some = if self.random.percent(40) { self.minority() } else { vec![any] };
                 self.rot(fault, &some)?
             }
             Clock => self.clock(),

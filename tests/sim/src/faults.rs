@@ -160,11 +160,16 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
     tokio::task::yield_now().await;
     match class {
         Weather => cluster.network.set_weather(weather(dice)),
-        Partition => {
+        Partition | Bridge => {
             // A random side, which may be the majority with or without the leader.
             let side: Vec<u64> = ids.iter().copied().filter(|_| dice.chance(500)).collect();
-            let cut = |from, to| side.contains(&from) != side.contains(&to);
-            cluster.network.cut("cut by partition", pairs(&ids, cut));
+            let hears_both = |id| class == Bridge && id == one;
+            let cut = |from, to| {
+                let apart = side.contains(&from) != side.contains(&to);
+                apart && !hears_both(from) && !hears_both(to)
+            };
+            let by = if class == Bridge { "cut by bridge" } else { "cut by partition" };
+            cluster.network.cut(by, pairs(&ids, cut));
         }
         OneWay => {
             let outward = dice.chance(500);
@@ -172,12 +177,6 @@ async fn strike(cluster: &Cluster, dice: &Dice, class: Class) -> io::Result<()> 
             cluster.network.cut("cut one-way", pairs(&ids, cut));
         }
         Ring => cluster.network.cut("cut by ring", ring(&ids, one)),
-        Bridge => {
-            let side: Vec<u64> = ids.iter().copied().filter(|_| dice.chance(500)).collect();
-            let apart = |from, to| side.contains(&from) != side.contains(&to);
-            let cut = |from, to| from != one && to != one && apart(from, to);
-            cluster.network.cut("cut by bridge", pairs(&ids, cut));
-        }
         Kill => cluster.crash(one, Crash::Kill),
         PowerCut if dice.chance(CUT_IN_TURN_PER_MILLE) => {
             cluster.fail_disk(one, dice.below(CUT_OPERATIONS_MAX), Crash::PowerCut);
