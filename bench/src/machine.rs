@@ -127,7 +127,7 @@ impl Machine {
 ///
 /// Errors: cargo cannot be run, or the build fails.
 pub(crate) fn build_kvorum() -> Result<PathBuf, Failure> {
-    let output = cargo()
+    let output = kvorum_verify::cargo()
         .args(["build", "--release", "-p", "kvorum", "--bin", "kvorum"])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(std::process::Stdio::inherit())
@@ -138,19 +138,6 @@ pub(crate) fn build_kvorum() -> Result<PathBuf, Failure> {
     }
     binary_in(&String::from_utf8_lossy(&output.stdout))
         .ok_or_else(|| Failure::new("cargo names no kvorum binary; use --kvorum-bin"))
-}
-
-/// The cargo at hand, without what `cargo run` told this program of its package: build scripts that read
-/// the same names would run again, and all that depends on them be built again.
-fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for (name, _) in std::env::vars_os() {
-        let told = name.to_string_lossy();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(name);
-        }
-    }
-    command
 }
 
 /// The executable of the target `kvorum` in cargo's messages.

@@ -1,6 +1,5 @@
 //! Harness of the tests: what they start, ask, load and check.
 
-pub mod cargo;
 pub mod client;
 pub mod cluster;
 pub mod differential;

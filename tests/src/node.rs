@@ -3,8 +3,8 @@
 //! Invariants: a process ends when its handle is dropped, also by a panic; every wait is bounded;
 //! what the process writes about itself is kept in a file and printed when the test fails.
 
-use crate::cargo::cargo;
 use crate::client::{Client, text};
+use kvorum_verify::cargo;
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::env;

@@ -1,4 +1,4 @@
-//! Cargo, called as a shell calls it.
+//! Cargo, called as a shell calls it: by the gate, by tests and by the bench, which build what they start.
 
 use std::env;
 use std::process::Command;

@@ -110,17 +110,8 @@ fn test(root: &Path, _fix: bool) -> Result<(), String> {
 }
 
 fn cargo(root: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let line = format!("cargo {}", arguments.join(" "));
-    let mut command = Command::new(program);
-    // What `cargo run` told this program of its package would have build scripts run again.
-    for (name, _) in std::env::vars_os() {
-        let told = name.to_string_lossy();
-        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(name);
-        }
-    }
-    let status = command
+    let status = kvorum_verify::cargo()
         .args(arguments)
         .envs(environment.iter().copied())
         .current_dir(root)

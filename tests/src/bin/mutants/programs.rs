@@ -78,7 +78,7 @@ fn cargo(words: &str) -> Result<Vec<(String, PathBuf)>, String> {
 
 fn cargo_with(words: &str, more: &[OsString]) -> Result<Vec<(String, PathBuf)>, String> {
     super::say(&format!("cargo {words}"));
-    let output = kvorum_tests::cargo::cargo()
+    let output = kvorum_verify::cargo()
         .args(words.split(' '))
         .args(more)
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
