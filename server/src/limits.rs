@@ -127,14 +127,17 @@ pub const GATHER_TURNS_MAX: usize = 4;
 pub const APPLY_INLINE_BYTES_MAX: usize = 1 << 20;
 
 /// Time that an entry may be expected to take on the thread that serves connections.
-pub const APPLY_INLINE_MAX: Duration = Duration::from_millis(5);
+pub const APPLY_INLINE_MAX: Duration = Duration::from_micros(250);
+
+/// Bytes of committed entries after which no further ones are applied together with them.
+pub const APPLY_RUN_BYTES_MAX: usize = 1 << 20;
 
 /// Committed entries that may wait to be applied while writes are answered that need not wait for
 /// that: fewer than the Raft library's queue holds.
 pub const BACKLOG_ENTRIES_MAX: usize = 512;
 
 /// Their bytes.
-pub const BACKLOG_BYTES_MAX: usize = 32 << 20;
+pub const BACKLOG_BYTES_MAX: usize = 2 << 20;
 
 /// How long the oldest of them may have waited.
 pub const BACKLOG_AGE_MAX: Duration = Duration::from_millis(100);

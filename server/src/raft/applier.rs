@@ -7,18 +7,20 @@
 //! A snapshot is a consistent view that is streamed while writes go on.
 
 use crate::limits::{
-    APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, PACE_BYTES_MIN, SNAPSHOT_CHUNK_BYTES,
+    APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, APPLY_RUN_BYTES_MAX, PACE_BYTES_MIN,
+    SNAPSHOT_CHUNK_BYTES,
 };
 use crate::raft::backlog::Backlog;
 use crate::raft::codec::Wire;
+use crate::raft::proposer::Group;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
 use crate::tasks::{Workers, work};
 use crate::users::Users;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use futures_util::{FutureExt, Stream, TryStreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
 use std::io;
@@ -61,7 +63,7 @@ pub(crate) struct Machine {
     /// Times an entry waited because the store had no room.
     pub(crate) throttled: AtomicU64,
     /// What a leader has committed and not yet applied.
-    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) backlog: Arc<Backlog<Group>>,
     /// The last snapshot built or installed.
     pub(crate) last_snapshot: Mutex<LastSnapshot>,
     /// Whether a snapshot is being built now.
@@ -167,6 +169,20 @@ impl Machine {
             self.deadline_moved.notify_one();
         }
         Ok(Applied { log_index, replies: outcome.replies })
+    }
+
+    /// Applies entries one after the other; waits where the store has no room. To be called where it may
+    /// block.
+    fn apply_all(&self, run: Vec<Committed>) -> Result<Vec<(Waiting, Applied)>, StorageError> {
+        let apply = |(entry, responder): Committed| {
+            if !self.engine.has_room() {
+                self.throttled.fetch_add(1, Ordering::Relaxed);
+                self.engine.wait_for_room()?;
+            }
+            let applied = self.apply_entry(&entry, responder.is_some())?;
+            Ok((responder, applied))
+        };
+        run.into_iter().map(apply).collect()
     }
 
     fn install(&self, meta: &SnapshotMeta, sink: Box<dyn SnapshotSink>) -> io::Result<()> {
@@ -315,26 +331,57 @@ impl Applier {
         waited.map_err(io::Error::other)
     }
 
-    /// Applies an entry, on this thread when it is short.
-    async fn apply_one(&mut self, entry: Entry, keep_replies: bool) -> io::Result<Applied> {
-        let bytes = match &entry.payload {
-            EntryPayload::Normal(proposal) => proposal.0.len(),
-            EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-        };
-        let may_walk = match &entry.payload {
-            EntryPayload::Normal(proposal) => crate::state_machine::Entry::has_multi(&proposal.0),
-            EntryPayload::Blank | EntryPayload::Membership(_) => false,
-        };
-        let begun = Instant::now();
-        let applied = if self.pace.is_short(bytes) && !may_walk {
-            self.machine.apply_entry(&entry, keep_replies)
-        } else {
-            let machine = self.machine.clone();
-            let apply = move || machine.apply_entry(&entry, keep_replies);
-            work(&*self.machine.workers, apply).await
-        };
-        self.pace.learn(bytes, begun.elapsed());
-        applied.map_err(io::Error::other)
+    /// Applies entries one after the other and answers who waits for them: on this thread when they are
+    /// short together, beside it else.
+    async fn apply_run(&mut self, run: Vec<Committed>) -> io::Result<()> {
+        let bytes = run.iter().map(|(entry, _)| payload_bytes(entry)).sum();
+        if self.pace.is_short(bytes) && !run.iter().any(|(entry, _)| may_walk(entry)) {
+            let begun = Instant::now();
+            for (entry, responder) in run {
+                self.wait_for_room().await?;
+                let applied = self.machine.apply_entry(&entry, responder.is_some());
+                answer(responder, applied.map_err(io::Error::other)?);
+            }
+            self.pace.learn(bytes, begun.elapsed());
+            return Ok(());
+        }
+        let machine = self.machine.clone();
+        let (outcomes, took) = work(&*self.machine.workers, move || {
+            let begun = Instant::now();
+            (machine.apply_all(run), begun.elapsed())
+        })
+        .await;
+        self.pace.learn(bytes, took);
+        // In the thread of those who wait: one for each would be woken from another.
+        for (responder, applied) in outcomes.map_err(io::Error::other)? {
+            answer(responder, applied);
+        }
+        Ok(())
+    }
+}
+
+/// A committed entry, and who waits for it.
+type Committed = EntryResponder<TypeConfig>;
+type Waiting = Option<ApplyResponder<TypeConfig>>;
+
+fn answer(responder: Waiting, applied: Applied) {
+    if let Some(responder) = responder {
+        responder.send(applied);
+    }
+}
+
+fn payload_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+/// Whether its commands may take longer than its size tells.
+fn may_walk(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => crate::state_machine::Entry::has_multi(&proposal.0),
+        EntryPayload::Blank | EntryPayload::Membership(_) => false,
     }
 }
 
@@ -352,19 +399,27 @@ impl RaftStateMachine<TypeConfig> for Applier {
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
         let mut expected = None;
-        while let Some((entry, responder)) = entries.try_next().await? {
-            let log_index = store_index(&entry.log_id);
-            if expected.is_some_and(|expected| expected != log_index) {
-                return Err(io::Error::other(format!(
-                    "log entries before {log_index} are missing"
-                )));
+        let mut next = entries.try_next().await?;
+        while let Some(first) = next.take() {
+            // What is there with it goes with it.
+            let mut bytes = payload_bytes(&first.0);
+            let mut run = vec![first];
+            while bytes < APPLY_RUN_BYTES_MAX
+                && let Some(Some(entry)) = entries.try_next().now_or_never().transpose()?
+            {
+                bytes += payload_bytes(&entry.0);
+                run.push(entry);
             }
-            expected = Some(log_index + 1);
-            self.wait_for_room().await?;
-            let applied = self.apply_one(entry, responder.is_some()).await?;
-            if let Some(responder) = responder {
-                responder.send(applied);
+            for (entry, _) in &run {
+                let log_index = store_index(&entry.log_id);
+                if expected.is_some_and(|expected| expected != log_index) {
+                    let why = format!("log entries before {log_index} are missing");
+                    return Err(io::Error::other(why));
+                }
+                expected = Some(log_index + 1);
             }
+            self.apply_run(run).await?;
+            next = entries.try_next().await?;
         }
         Ok(())
     }

@@ -5,8 +5,8 @@
 
 use crate::config::Settings;
 use crate::limits::{
-    BACKLOG_ENTRIES_MAX, ENCODE_INLINE_BYTES_MAX, GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX,
-    WRITE_OUTCOME_WAIT, WRITES_WAITING_BYTES_MAX,
+    ENCODE_INLINE_BYTES_MAX, GATHER_TURNS_MAX, SUBMISSIONS_QUEUED_MAX, WRITE_OUTCOME_WAIT,
+    WRITES_WAITING_BYTES_MAX,
 };
 use crate::raft::applier::{Machine, store_index};
 use crate::raft::backlog::{Awaited, Behind};
@@ -31,7 +31,7 @@ use tokio::time::Instant;
 /// What became of a submission: the entry's index, and one reply for each of its operations.
 pub(crate) type Outcome = Result<(u64, Vec<Reply>), ReplicationError>;
 
-/// Encoded operations of one client.
+/// Encoded operations of one client, or of several that share a thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     pub(crate) encoded: Bytes,
@@ -74,7 +74,7 @@ pub(crate) struct Group {
     pub(crate) count: u32,
     pub(crate) bytes: usize,
     /// Returned when all is answered.
-    in_flight: Option<OwnedSemaphorePermit>,
+    _in_flight: OwnedSemaphorePermit,
 }
 
 impl Group {
@@ -103,13 +103,12 @@ impl Group {
         self.submissions.iter().all(|submission| submission.operations.certain)
     }
 
-    /// Answers OK to all of it, whose entry is at `index`; nobody waits for it any more.
-    fn finish_certain(&mut self, index: u64) {
-        for submission in self.submissions.drain(..) {
+    /// Answers OK to all of it, whose entry is at `index`.
+    fn finish_certain(self, index: u64) {
+        for submission in self.submissions {
             let replies = vec![Reply::OK; submission.operations.count as usize];
             drop(submission.done.send(Ok((index, replies))));
         }
-        self.in_flight = None;
     }
 }
 
@@ -222,7 +221,7 @@ async fn run<F, Fut>(
             count: first.operations.count,
             bytes: first.operations.encoded.len(),
             submissions: vec![first],
-            in_flight: Some(permit),
+            _in_flight: permit,
         };
         for _ in 0..GATHER_TURNS_MAX {
             // On an idle node this costs a look at the sockets; on a busy one what comes meanwhile
@@ -248,33 +247,45 @@ async fn run<F, Fut>(
 
 /// A group in this node's log.
 struct Proposed {
-    group: Group,
+    /// None: it is held by the backlog, or answered.
+    group: Option<Group>,
     machine: Arc<Machine>,
     /// Since it is committed.
-    behind: Option<Behind>,
+    behind: Option<Behind<Group>>,
     /// Since then, if it waits to be applied.
-    awaited: Option<Awaited>,
+    awaited: Option<Awaited<Group>>,
 }
 
 impl Waiter<WriteResult> for Proposed {
     fn committed(&mut self, log_id: LogId) {
-        let (backlog, now) = (&self.machine.backlog, Instant::now());
-        let index = store_index(&log_id);
-        self.behind = Some(backlog.enter(index, self.group.bytes, now));
-        if !self.group.is_certain() {
+        let Some(group) = self.group.take() else { return };
+        let (backlog, index) = (&self.machine.backlog, store_index(&log_id));
+        self.behind = Some(backlog.enter(index, group.bytes, Instant::now()));
+        if group.is_certain() {
+            backlog.hold(index, group);
+            answer_early(&self.machine);
+        } else {
             self.awaited = Some(backlog.awaited());
-            return;
-        }
-        // What others proposed is no part of the backlog, and is there all the same.
-        let behind = index.saturating_sub(self.machine.applied().log_index);
-        if backlog.is_short(now) && behind <= BACKLOG_ENTRIES_MAX as u64 {
-            self.group.finish_certain(index);
+            self.group = Some(group);
         }
     }
 
     fn completed(self: Box<Self>, outcome: WriteResult) {
-        drop((self.behind, self.awaited));
-        self.group.finish(replies(outcome));
+        let Proposed { group, machine, behind, awaited } = *self;
+        let held = behind.and_then(Behind::applied);
+        drop(awaited);
+        if let Some(group) = group.or(held) {
+            group.finish(replies(outcome));
+        }
+        answer_early(&machine);
+    }
+}
+
+/// Answers groups whose replies are known, as far as the backlog allows.
+fn answer_early(machine: &Machine) {
+    let now = Instant::now();
+    while let Some((index, group)) = machine.backlog.next_early(machine.applied().log_index, now) {
+        group.finish_certain(index);
     }
 }
 
@@ -301,11 +312,13 @@ pub(crate) async fn propose(shared: Arc<Shared>, group: Group) {
         work(&*shared.machine.workers, assemble).await
     };
     let machine = shared.machine.clone();
-    let mut proposed = Proposed { group, machine, behind: None, awaited: None };
-    if mutants::on(Mutant::CertainWhenProposed) && proposed.group.is_certain() {
-        proposed.group.finish_certain(proposed.machine.applied().log_index);
+    let mut group = Some(group);
+    if mutants::on(Mutant::CertainWhenProposed)
+        && let Some(certain) = group.take_if(|group| group.is_certain())
+    {
+        certain.finish_certain(machine.applied().log_index);
     }
-    let responder = Responder::new(proposed);
+    let responder = Responder::new(Proposed { group, machine, behind: None, awaited: None });
     // A failure drops the responder, and with it the group: its clients learn "unknown".
     drop(shared.raft.client_write_ff(Proposal(entry), Some(responder)).await);
 }

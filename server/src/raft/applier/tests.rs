@@ -39,13 +39,13 @@ fn entries_are_expected_to_take_what_those_before_took() {
     let mut pace = Pace::unknown();
     let short = |pace: &Pace| [1000, 16 << 10, 64 << 10, 1 << 20].map(|bytes| pace.is_short(bytes));
     assert_eq!(short(&pace), [true, true, false, false]);
-    // A microsecond for each 140 bytes.
-    (0..20).for_each(|_| pace.learn(140_000, Duration::from_millis(1)));
-    assert_eq!((short(&pace), pace.is_short((1 << 20) + 1)), ([true, true, true, false], false));
+    // A microsecond for each 280 bytes.
     (0..20).for_each(|_| pace.learn(140_000, Duration::from_micros(500)));
-    assert!(pace.is_short(1 << 20));
+    assert_eq!(short(&pace), [true, true, true, false]);
+    (0..20).for_each(|_| pace.learn(140_000, Duration::from_micros(30)));
+    assert_eq!((short(&pace), pace.is_short((1 << 20) + 1)), ([true; 4], false));
     // Reads from a cold disk, and what is learned from a short entry: nothing.
-    (0..20).for_each(|_| pace.learn(140_000, Duration::from_millis(100)));
+    (0..20).for_each(|_| pace.learn(140_000, Duration::from_millis(25)));
     pace.learn(10, Duration::ZERO);
     assert_eq!(short(&pace), [true, false, false, false]);
 }
