@@ -15,6 +15,7 @@ mod turns;
 use crate::clients::Client;
 use crate::commands::context::{NodeContext, SessionContext};
 use crate::commands::spec::{CommandSpec, Flags, Run};
+use crate::config::Values;
 use crate::limits::{READ_INLINE_ARGS_MAX, RUN_VALUES_MAX};
 use crate::metrics::CommandOutcome;
 use crate::server::Server;
@@ -149,8 +150,9 @@ impl Pending {
                 let replies = route::writes(server, session, &requests).await;
                 // They waited together, and leave together.
                 let nanos = crate::clock::monotonic_ns().saturating_sub(started);
+                let mut tally = Tally::new(server, nanos);
                 for (checked, reply) in requests.iter().zip(replies) {
-                    record_took(server, session, checked, &reply, nanos);
+                    tally.add(session, checked, reply.is_error());
                     outgoing.add(session, &reply);
                 }
             }
@@ -216,28 +218,58 @@ async fn pause(server: &Server, session: &Session, is_write: bool) {
 /// Counts a command that ran, and keeps it if it was slow.
 fn record(server: &Server, session: &Session, checked: &Checked, reply: &Reply, started_ns: u64) {
     let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
-    record_took(server, session, checked, reply, nanos);
+    Tally::new(server, nanos).add(session, checked, reply.is_error());
 }
 
-/// As [`record`], for a command that took `nanos`.
-fn record_took(server: &Server, session: &Session, checked: &Checked, reply: &Reply, nanos: u64) {
-    record_outcome(server, session, checked, reply.is_error(), nanos);
+/// Counts commands that took the same time, neighbours of a kind together: the counters are shared by
+/// all threads. What is slow is kept.
+struct Tally<'a> {
+    server: &'a Server,
+    values: arc_swap::Guard<Arc<Values>>,
+    nanos: u64,
+    /// Of a command, how often it was added in a row, and how that went.
+    last: Option<(&'static CommandSpec, u64, CommandOutcome)>,
 }
 
-fn record_outcome(server: &Server, session: &Session, checked: &Checked, failed: bool, nanos: u64) {
-    let values = server.settings.load();
-    let outcome = match failed {
-        true => CommandOutcome::Failed,
-        false => CommandOutcome::Ok,
-    };
-    server.metrics.record(checked.spec, nanos, outcome, values.latency_tracking);
-    let threshold_us = values.slowlog_log_slower_than_us;
-    let micros = nanos / 1000;
-    if threshold_us >= 0 && micros >= threshold_us as u64 && !is_hidden(checked.spec) {
-        let unix_ms = crate::clock::unix_ms();
-        let client: &Client = &session.client;
-        let command = SlowCommand { request: &checked.request, unix_ms, micros, client };
-        server.slowlog.record(command, threshold_us, values.slowlog_max_len);
+impl<'a> Tally<'a> {
+    fn new(server: &'a Server, nanos: u64) -> Self {
+        Tally { server, values: server.settings.load(), nanos, last: None }
+    }
+
+    fn add(&mut self, session: &Session, checked: &Checked, failed: bool) {
+        let outcome = match failed {
+            true => CommandOutcome::Failed,
+            false => CommandOutcome::Ok,
+        };
+        match &mut self.last {
+            Some((spec, times, last)) if std::ptr::eq(*spec, checked.spec) && *last == outcome => {
+                *times += 1;
+            }
+            _ => {
+                self.count();
+                self.last = Some((checked.spec, 1, outcome));
+            }
+        }
+        let (threshold_us, micros) = (self.values.slowlog_log_slower_than_us, self.nanos / 1000);
+        if threshold_us >= 0 && micros >= threshold_us as u64 && !is_hidden(checked.spec) {
+            let unix_ms = crate::clock::unix_ms();
+            let client: &Client = &session.client;
+            let command = SlowCommand { request: &checked.request, unix_ms, micros, client };
+            self.server.slowlog.record(command, threshold_us, self.values.slowlog_max_len);
+        }
+    }
+
+    fn count(&mut self) {
+        if let Some((spec, times, outcome)) = self.last.take() {
+            let tracked = self.values.latency_tracking;
+            self.server.metrics.record(spec, times, self.nanos, outcome, tracked);
+        }
+    }
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.count();
     }
 }
 

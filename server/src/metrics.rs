@@ -186,24 +186,25 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a command that ran for `nanos`; its latency too when `track_latency`.
+    /// Counts a command that ran `times` times, for `nanos` each; its latency too when `track_latency`.
     pub fn record(
         &self,
         spec: &'static CommandSpec,
+        times: u64,
         nanos: u64,
         outcome: CommandOutcome,
         track_latency: bool,
     ) {
         let command = self.command(spec);
-        command.calls.increment();
-        command.nanos.add(nanos);
+        command.calls.add(times);
+        command.nanos.add(times * nanos);
         if outcome == CommandOutcome::Failed {
-            command.failed.increment();
+            command.failed.add(times);
         }
         if track_latency {
-            command.latency.record(nanos);
+            command.latency.record(nanos, times);
         }
-        self.commands_processed.increment();
+        self.commands_processed.add(times);
     }
 
     /// Counts a command refused before it ran.
@@ -305,8 +306,8 @@ mod tests {
     fn commands_errors_and_resets_are_counted() {
         let metrics = Metrics::default();
         let strlen = lookup(b"strlen").unwrap();
-        metrics.record(strlen, 3_000, CommandOutcome::Ok, true);
-        metrics.record(strlen, 5_000, CommandOutcome::Failed, false);
+        metrics.record(strlen, 1, 3_000, CommandOutcome::Ok, true);
+        metrics.record(strlen, 1, 5_000, CommandOutcome::Failed, false);
         metrics.record_rejected(strlen);
         metrics.record_error("ERR no such key");
         metrics.record_error("ERR syntax error");

@@ -6,7 +6,7 @@ use crate::commands::error::{Failure, Outcome};
 use crate::commands::spec::{CommandSpec, Flags, Run};
 use crate::config::{FollowerReads, FollowerWrites};
 use crate::dispatch::outgoing::Outgoing;
-use crate::dispatch::{Checked, record, record_outcome, record_took};
+use crate::dispatch::{Checked, Tally, record};
 use crate::limits::{ENCODE_INLINE_BYTES_MAX, READ_INDEX_ANSWER_WAIT};
 use crate::raft::NodeAddress;
 use crate::raft::error::ReplicationError;
@@ -166,6 +166,7 @@ fn read_batch<'a>(
 ) -> &'a [Checked] {
     let mut context = view.context(session.database, server.settings.load().databases as u16);
     let mut random = SeededRandom::new(context.random);
+    let mut tally = Tally::new(server, nanos);
     let mut left = requests;
     while let [checked, rest @ ..] = left {
         if (requests.len() - left.len()).is_multiple_of(LOOKUPS_EXPECTED_MAX) && !rest.is_empty() {
@@ -177,7 +178,7 @@ fn read_batch<'a>(
         }
         context.random = random.next_u64();
         let reply = read_in(server, &context, checked);
-        record_took(server, session, checked, &reply, nanos);
+        tally.add(session, checked, reply.is_error());
         outgoing.add(session, &reply);
         left = rest;
         if outgoing.is_full() {
@@ -236,7 +237,7 @@ pub(super) async fn scans(
         })
         .await;
         let nanos = crate::clock::monotonic_ns().saturating_sub(started_ns);
-        record_outcome(server, session, &checked, made.is_error(), nanos);
+        Tally::new(server, nanos).add(session, &checked, made.is_error());
         outgoing.add_made(session, made);
         outgoing.flush_if_full(session).await?;
     }

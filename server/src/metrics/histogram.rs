@@ -22,10 +22,10 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts one duration.
-    pub fn record(&self, nanos: u64) {
+    pub fn record(&self, nanos: u64, times: u64) {
         let buckets =
             self.buckets.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
-        buckets[bucket_of(nanos.min(NANOS_MAX))].fetch_add(1, Ordering::Relaxed);
+        buckets[bucket_of(nanos.min(NANOS_MAX))].fetch_add(times, Ordering::Relaxed);
     }
 
     /// How many durations were counted.
@@ -120,7 +120,7 @@ mod tests {
         let histogram = Histogram::default();
         assert_eq!((histogram.percentile(50.0), histogram.cumulative()), (0, vec![]));
         for micros in 1..=100 {
-            histogram.record(micros * 1000);
+            histogram.record(micros * 1000, 1);
         }
         let median = histogram.percentile(50.0);
         assert!((50_000..52_000).contains(&median), "{median}");
@@ -128,7 +128,7 @@ mod tests {
         let levels = histogram.cumulative();
         assert_eq!(levels[0].0, 1);
         assert_eq!(levels.last().unwrap(), &(131, 100));
-        histogram.record(u64::MAX);
+        histogram.record(u64::MAX, 1);
         assert!(histogram.percentile(100.0) >= NANOS_MAX);
         histogram.reset();
         assert_eq!(histogram.count(), 0);

@@ -132,8 +132,8 @@ fn counters_show() {
     let mut session = node.session();
     node.run(&mut session, "PING");
     let ping = crate::commands::lookup(b"ping").unwrap();
-    node.metrics.record(ping, 2_500, CommandOutcome::Ok, true);
-    node.metrics.record(ping, 4_500, CommandOutcome::Failed, true);
+    node.metrics.record(ping, 1, 2_500, CommandOutcome::Ok, true);
+    node.metrics.record(ping, 1, 4_500, CommandOutcome::Failed, true);
     node.metrics.record_error("ERR x");
     let lines = info(&node, "all");
     for line in [

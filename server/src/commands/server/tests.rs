@@ -66,7 +66,7 @@ fn shutdown_is_an_order_without_an_answer() {
 fn latency_histograms_have_the_form_of_redis() {
     let node = FakeNode::new(Some(1));
     let get = crate::commands::numbering::find(b"config|get").unwrap();
-    node.metrics.record(get, 1_500, CommandOutcome::Ok, true);
+    node.metrics.record(get, 1, 1_500, CommandOutcome::Ok, true);
     let integer = Reply::Integer;
     let described = Reply::Map(vec![
         (Reply::bulk("calls"), integer(1)),
