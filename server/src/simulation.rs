@@ -186,7 +186,7 @@ impl Replica {
         let encoded = operation.freeze();
         // What is no command at all is refused where it is proposed.
         let certain = check_operations(&encoded).is_ok_and(|checked| checked.certain);
-        match self.node.write(Operations { encoded, count: 1, certain }).await {
+        match self.node.write(Operations::new(encoded, 1, certain)).await {
             Ok((index, _)) => Written::At(index),
             Err(ReplicationError::OutcomeUnknown(_)) => Written::Unknown,
             Err(_) => Written::Refused,

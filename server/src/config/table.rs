@@ -109,9 +109,9 @@ static NETWORK: &[Setting] = &[
     .at_start(),
     row(
         "io-threads",
-        "1",
-        count(1, 128, |v| &mut v.io_threads),
-        "Threads that serve connections; each connection stays on one. The first of them runs Raft too.",
+        "0",
+        count(0, 128, |v| &mut v.io_threads),
+        "Threads that serve connections; each connection stays on one. The first of them runs Raft too. 0: half as many as there are cores, two to four, or one where there is one core.",
     )
     .at_start()
     .unit("threads"),

@@ -315,6 +315,15 @@ impl Values {
         }
     }
 
+    /// Threads that serve connections.
+    pub fn connection_threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        match self.io_threads {
+            0 => connection_threads_on(cores()),
+            count => count as usize,
+        }
+    }
+
     /// Host and port of the client listener.
     pub fn listen_address(&self) -> (String, u16) {
         split_address(&self.listen).unwrap_or_default()
@@ -377,6 +386,16 @@ impl Values {
     pub fn join_addresses(&self) -> Vec<String> {
         let addresses = self.join.split(',').map(str::trim);
         addresses.filter(|address| !address.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// One core has nothing left for a second thread; with two, what one thread waits for another does.
+const fn connection_threads_on(cores: usize) -> usize {
+    match cores {
+        0 | 1 => 1,
+        2..=5 => 2,
+        6 | 7 => 3,
+        8.. => 4,
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn writes(
     }
     let encoded = encode(server, session.database, requests).await;
     let certain = requests.iter().all(|checked| commands::answers_ok(&checked.request));
-    let operations = Operations { encoded, count: requests.len() as u32, certain };
+    let operations = Operations::new(encoded, requests.len() as u32, certain);
     server.metrics.writes_processed.add(requests.len() as u64);
     let changes_users = requests.iter().any(|checked| checked.spec.flags.has(Flags::CHANGES_USERS));
     match replicate_for(server, session, operations, changes_users).await {

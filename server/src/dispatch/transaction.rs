@@ -158,7 +158,7 @@ async fn replicate(
         .any(|(_, queued)| is_on_data(queued) && queued.spec.flags.has(Flags::CHANGES_USERS));
     let mut operation = BytesMut::new();
     Operation::Multi { watched, commands }.encode(&mut operation);
-    let operations = Operations { encoded: operation.freeze(), count: 1, certain: false };
+    let operations = Operations::new(operation.freeze(), 1, false);
     match route::replicate_for(server, session, operations, changes_users).await {
         Ok(replies) => replies.into_iter().next().unwrap_or(Reply::NullArray),
         Err(error) => error.into(),

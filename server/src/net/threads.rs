@@ -5,6 +5,7 @@
 //! thread, the one that accepts; what reaches it from another thread comes in groups, and so does
 //! what goes back. What is deliberately elsewhere: who may connect (`listener`).
 
+use crate::raft::node::Node;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,15 +20,19 @@ pub(crate) struct ConnectionThreads {
 }
 
 impl ConnectionThreads {
-    /// Starts `count - 1` threads beside the calling one; they end with the process.
-    pub(crate) fn start(count: usize) -> io::Result<Self> {
+    /// Starts `count - 1` threads beside the calling one, which is Raft's; they end with the process.
+    pub(crate) fn start(count: usize, node: &Node) -> io::Result<Self> {
         let mut others = Vec::new();
         for number in 1..count {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             others.push(runtime.handle().clone());
-            std::thread::Builder::new()
-                .name(format!("connections-{number}"))
-                .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+            let node = node.clone();
+            std::thread::Builder::new().name(format!("connections-{number}")).spawn(move || {
+                runtime.block_on(async {
+                    node.relay_this_thread();
+                    std::future::pending::<()>().await;
+                });
+            })?;
         }
         Ok(ConnectionThreads { others, next: AtomicUsize::new(0) })
     }

@@ -102,7 +102,7 @@ async fn propose(node: &Node, operation: &Operation) {
     let mut encoded = BytesMut::new();
     operation.encode(&mut encoded);
     let encoded = encoded.freeze();
-    if node.write_here(Operations { encoded, count: 1, certain: false }).await.is_err() {
+    if node.write_here(Operations::new(encoded, 1, false)).await.is_err() {
         // Leadership went elsewhere; the duty with it.
         sleep(DUTY_INTERVAL).await;
     }

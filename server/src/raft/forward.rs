@@ -21,8 +21,8 @@ impl ForwardRequest {
     /// All operations of a group, in order.
     pub(crate) fn gather(group: &Group) -> Self {
         let mut operations = BytesMut::with_capacity(group.bytes);
-        for submission in &group.submissions {
-            operations.put_slice(&submission.operations.encoded);
+        for part in group.parts() {
+            operations.put_slice(part);
         }
         ForwardRequest { count: group.count, operations: operations.freeze() }
     }

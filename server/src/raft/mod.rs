@@ -4,8 +4,8 @@
 //! put its log and state machine onto `storage`; `codec`, `reply_codec` and `frame` are the wire
 //! format between peers, `peer_link` and `network` its client side, `peer_server`, `strangers` and
 //! `append_stream` its server side;
-//! `proposer` is group commit, `barrier` the read barrier, `forward` what followers send; `node`
-//! ties them together; `identity`, `introduction`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
+//! `proposer` is group commit, `barrier` the read barrier, `relay` the way to both from other threads,
+//! `forward` what followers send; `node` ties them together; `identity`, `introduction`, `bootstrap`, `probe`, `start_over` and `orders` are about who is a
 //! member; `duties` is what a node does regularly, `disk_room` what it does on a full disk, `damage` on a damaged one; `view` shows it all as a status.
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -34,6 +34,7 @@ pub(crate) mod peer_server;
 mod peers;
 mod probe;
 pub(crate) mod proposer;
+mod relay;
 mod reply_codec;
 mod responder;
 mod runtime;

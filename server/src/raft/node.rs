@@ -25,6 +25,7 @@ use crate::raft::network::PeerNetworkFactory;
 use crate::raft::peer_link::{CallError, PeerLink};
 use crate::raft::peers::Peers;
 use crate::raft::proposer::{Group, GroupFigures, Groups, Operations, Outcome, propose};
+use crate::raft::relay::Relay;
 use crate::raft::types::{NodeAddress, Raft};
 use crate::surroundings::Surroundings;
 use bytes::Bytes;
@@ -155,6 +156,14 @@ impl Node {
         Ok(Node { shared, local, remote, barrier })
     }
 
+    /// From now on, what connections of the calling thread submit goes to Raft's thread in groups. Its
+    /// runtime must be entered, and belong to the thread.
+    pub(crate) fn relay_this_thread(&self) {
+        let (local, remote) = (self.local.clone(), self.remote.clone());
+        let to = Relay { local, remote, barrier: self.barrier.clone() };
+        Relay::install(&self.shared.settings, to);
+    }
+
     /// Who leads now.
     pub(crate) fn leadership(&self) -> Leadership {
         self.shared.leadership()
@@ -182,15 +191,22 @@ impl Node {
     /// Replicates encoded operations: here when this node leads, else through the leader. Held for
     /// the configured time while there is no leader, as long as nothing was proposed.
     pub(crate) async fn write(&self, operations: Operations) -> Outcome {
-        if operations.encoded.len() > SUBMISSION_BYTES_MAX {
+        if operations.bytes() > SUBMISSION_BYTES_MAX {
             return Err(ReplicationError::TooLong);
         }
         let deadline = self.hold_deadline();
+        let relay = Relay::of_this_thread();
         loop {
             let outcome = match self.wait_for_leader(deadline).await {
                 Leadership::Here if self.is_exhausted() => Err(ReplicationError::NoRoom),
-                Leadership::Here => self.local.submit(operations.clone()).await,
-                Leadership::At(..) => self.remote.submit(operations.clone()).await,
+                Leadership::Here => {
+                    let local = relay.as_ref().map_or(&self.local, |relay| &relay.local);
+                    local.submit(operations.clone()).await
+                }
+                Leadership::At(..) => {
+                    let remote = relay.as_ref().map_or(&self.remote, |relay| &relay.remote);
+                    remote.submit(operations.clone()).await
+                }
                 Leadership::Unknown => return Err(ReplicationError::NoLeader),
             };
             if outcome != Err(ReplicationError::NotLeader) {
@@ -219,8 +235,10 @@ impl Node {
             return Ok(self.shared.machine.applied().log_index);
         }
         let deadline = self.hold_deadline();
+        let relay = Relay::of_this_thread();
+        let barrier = relay.as_ref().map_or(&self.barrier, |relay| &relay.barrier);
         loop {
-            let passed = self.barrier.wait().await;
+            let passed = barrier.wait().await;
             if !matches!(passed, Err(ReplicationError::NotLeader | ReplicationError::NoLeader)) {
                 return passed;
             }

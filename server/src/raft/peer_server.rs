@@ -400,7 +400,7 @@ impl PeerServer {
                 let ForwardRequest { operations: encoded, count } = request;
                 let Checked { may_grow, certain } =
                     crate::state_machine::check_operations(&encoded).map_err(text)?;
-                let operations = Operations { encoded, count, certain };
+                let operations = Operations::new(encoded, count, certain);
                 let outcome = match self.node.shared.space.room() {
                     Room::Low | Room::Exhausted if may_grow => Err(ReplicationError::NoRoom),
                     _ => self.node.write_here(operations).await,

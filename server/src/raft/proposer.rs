@@ -22,6 +22,7 @@ use hdrhistogram::Histogram;
 use openraft::errors::ClientWriteError;
 use parking_lot::Mutex;
 use protocol::Reply;
+use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use storage::mutants::{self, Mutant};
@@ -34,10 +35,22 @@ pub(crate) type Outcome = Result<(u64, Vec<Reply>), ReplicationError>;
 /// Encoded operations of one client, or of several that share a thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
-    pub(crate) encoded: Bytes,
+    /// In order.
+    pub(crate) parts: SmallVec<[Bytes; 1]>,
     pub(crate) count: u32,
     /// Whether all of them answer OK whatever the data hold: see [`crate::commands::answers_ok`].
     pub(crate) certain: bool,
+}
+
+impl Operations {
+    pub(crate) fn new(encoded: Bytes, count: u32, certain: bool) -> Self {
+        Operations { parts: smallvec![encoded], count, certain }
+    }
+
+    /// Their encoded length.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
 }
 
 /// Operations, and where their outcome goes.
@@ -78,6 +91,17 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// All its operations, in order.
+    pub(crate) fn operations(&self) -> Operations {
+        let parts = self.parts().cloned().collect();
+        Operations { parts, count: self.count, certain: self.is_certain() }
+    }
+
+    /// Its encoded operations, in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Bytes> {
+        self.submissions.iter().flat_map(|submission| &submission.operations.parts)
+    }
+
     /// Hands each submission its share of the outcome.
     pub(crate) fn finish(self, outcome: Outcome) {
         match outcome {
@@ -190,7 +214,7 @@ impl Groups {
     /// Submits operations and waits for their outcome.
     pub(crate) async fn submit(&self, operations: Operations) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        let waiting = Waiting::admit(&self.waiting_bytes, operations.encoded.len())
+        let waiting = Waiting::admit(&self.waiting_bytes, operations.bytes())
             .ok_or(ReplicationError::Overloaded)?;
         let submission = Submission { operations, done, _waiting: waiting };
         self.queue.try_send(submission).map_err(|_| ReplicationError::Overloaded)?;
@@ -219,7 +243,7 @@ async fn run<F, Fut>(
         let values = settings.load();
         let mut group = Group {
             count: first.operations.count,
-            bytes: first.operations.encoded.len(),
+            bytes: first.operations.bytes(),
             submissions: vec![first],
             _in_flight: permit,
         };
@@ -233,7 +257,7 @@ async fn run<F, Fut>(
                 && let Ok(next) = submissions.try_recv()
             {
                 group.count += next.operations.count;
-                group.bytes += next.operations.encoded.len();
+                group.bytes += next.operations.bytes();
                 group.submissions.push(next);
             }
             if group.count == before {
@@ -298,7 +322,7 @@ pub(crate) async fn propose(shared: Arc<Shared>, group: Group) {
         databases: shared.settings.load().databases as u16,
     };
     let assemble = move |group: &Group| {
-        let parts = group.submissions.iter().map(|submission| &submission.operations.encoded[..]);
+        let parts = group.parts().map(|part| &part[..]);
         Entry::assemble(header, group.count, parts, group.bytes)
     };
     let (group, entry) = if group.bytes <= ENCODE_INLINE_BYTES_MAX {
@@ -366,7 +390,7 @@ mod tests {
         });
         let operations = |encoded: &'static [u8], count| {
             let encoded = Bytes::from_static(encoded);
-            Operations { encoded, count, certain: false }
+            Operations::new(encoded, count, false)
         };
         let early = groups.submit(operations(b"a", 1));
         let late = async {

@@ -40,7 +40,7 @@ fn break_node() {
         let mut operation = BytesMut::new();
         Operation::TimeMark { keys_max: 1 }.encode(&mut operation);
         let encoded = operation.freeze();
-        let written = node.write_here(Operations { encoded, count: 1, certain: false }).await;
+        let written = node.write_here(Operations::new(encoded, 1, false)).await;
         if written.is_err() {
             tokio::time::sleep(Duration::from_secs(20)).await;
         }

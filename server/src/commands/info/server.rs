@@ -21,7 +21,7 @@ pub(super) fn server(from: &Sources<'_>, section: &mut Section) {
     section.add("uptime_in_seconds", uptime_s);
     section.add("uptime_in_days", uptime_s / 86_400);
     section.add("executable", process::executable());
-    section.add_flag("io_threads_active", settings.io_threads > 1);
+    section.add_flag("io_threads_active", settings.connection_threads() > 1);
 }
 
 /// There are no modules.

@@ -202,7 +202,7 @@ fn operations(words: &[&str]) -> Operations {
     encode_command(0, &Request::from_parts(words), &mut encoded);
     let encoded = encoded.freeze();
     let Checked { certain, .. } = check_operations(&encoded).unwrap();
-    Operations { encoded, count: 1, certain }
+    Operations::new(encoded, 1, certain)
 }
 
 #[tokio::test]
