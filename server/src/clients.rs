@@ -1,9 +1,10 @@
 //! Connected clients: who they are, what they do, and how others stop, pause or watch them.
 //!
 //! A connection registers itself, updates its [`Client`] by relaxed atomics on the hot path, and
-//! removes itself. Others act on it only through its cancellation token. Nothing here reads from or
+//! removes itself. Others act on it only by having it end. Nothing here reads from or
 //! writes to a socket.
 
+mod ending;
 mod filter;
 mod monitor;
 mod pause;
@@ -19,6 +20,7 @@ use crate::commands::numbering;
 use crate::commands::spec::CommandSpec;
 use crate::users::Account;
 use bytes::Bytes;
+use ending::Ending;
 use monitor::Monitors;
 use parking_lot::Mutex;
 use pause::Pause;
@@ -28,7 +30,6 @@ use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering,
 };
-use tokio_util::sync::CancellationToken;
 
 const NO_COMMAND: u16 = u16::MAX;
 
@@ -85,7 +86,7 @@ pub struct Client {
     pub is_closing: AtomicBool,
     last_command: AtomicU16,
     details: Mutex<Details>,
-    killed: CancellationToken,
+    ending: Ending,
 }
 
 /// What changes rarely.
@@ -161,17 +162,22 @@ impl Client {
 
     /// Asks the connection to close now.
     pub fn kill(&self) {
-        self.killed.cancel();
+        self.ending.now();
     }
 
     /// Whether the connection was asked to close.
     pub fn is_killed(&self) -> bool {
-        self.killed.is_cancelled()
+        self.ending.is_now()
     }
 
-    /// What the connection awaits beside its socket: cancelled when it must close.
-    pub fn killed(&self) -> &CancellationToken {
-        &self.killed
+    /// Waits until the connection must close. For the connection's own task.
+    pub async fn killed(&self) {
+        self.ending.wait_for_now().await;
+    }
+
+    /// Waits until the connection must close, or has to when it is idle. For its own task.
+    pub async fn ended(&self) {
+        self.ending.wait_for_any().await;
     }
 
     /// The lines that a MONITOR client gets: taken once by its connection, after MONITOR.
@@ -246,6 +252,8 @@ impl Client {
 pub struct ClientRegistry {
     clients: Mutex<BTreeMap<u64, Arc<Client>>>,
     count: AtomicUsize,
+    /// All are to end when they are idle, those that are still to come, too.
+    are_ending: AtomicBool,
     /// Connections that are not yet clients: their TLS handshake is not done.
     pub shaking_hands: AtomicUsize,
     last_id: AtomicU64,
@@ -290,9 +298,13 @@ impl ClientRegistry {
             is_closing: AtomicBool::new(false),
             last_command: AtomicU16::new(NO_COMMAND),
             details: Mutex::default(),
-            killed: CancellationToken::new(),
+            ending: Ending::default(),
         });
         self.clients.lock().insert(id, Arc::clone(&client));
+        // After that: who ends all sees this client, or this client sees that all end.
+        if self.are_ending.load(Ordering::SeqCst) {
+            client.ending.when_idle();
+        }
         self.count.fetch_add(1, Ordering::Relaxed);
         client
     }
@@ -367,6 +379,12 @@ impl ClientRegistry {
             client.kill();
         }
         evicted
+    }
+
+    /// Has every client, and whoever comes, end when it is idle.
+    pub fn end_when_idle(&self) {
+        self.are_ending.store(true, Ordering::SeqCst);
+        self.list().iter().for_each(|client| client.ending.when_idle());
     }
 
     /// Asks every client to close.

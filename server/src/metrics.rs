@@ -15,11 +15,28 @@ use crate::commands::spec::CommandSpec;
 use crate::limits::ERROR_PREFIXES_MAX;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// A counter that any thread may raise.
+/// A counter that any thread may raise: each raises a stripe of its own, so that the line of memory
+/// which it is in does not travel between cores with every request.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub struct Counter([Stripe; STRIPES]);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Stripe(AtomicU64);
+
+/// As many as threads that serve connections by default.
+const STRIPES: usize = 4;
+
+/// The stripe of the calling thread.
+fn stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    }
+    OWN.with(|own| *own)
+}
 
 impl Counter {
     /// Raises it by one.
@@ -29,21 +46,16 @@ impl Counter {
 
     /// Raises it by `amount`.
     pub fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    /// Raises it to `value` when it is less.
-    pub fn raise_to(&self, value: u64) {
-        self.0.fetch_max(value, Ordering::Relaxed);
+        self.0[stripe()].0.fetch_add(amount, Ordering::Relaxed);
     }
 
     /// Its value.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 
     fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.iter().for_each(|stripe| stripe.0.store(0, Ordering::Relaxed));
     }
 }
 

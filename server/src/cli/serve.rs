@@ -204,6 +204,7 @@ async fn shut_down(server: &Arc<Server>, peer_stop: &CancellationToken, log: &Ra
         drop(tokio::time::timeout(Duration::from_millis(1500), order).await);
     }
     server.stop.cancel();
+    server.clients.end_when_idle();
     for _ in 0..100 {
         if server.clients.count() == 0 {
             break;

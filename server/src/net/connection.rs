@@ -10,11 +10,13 @@ use crate::session::Session;
 use crate::stream::{self, Encrypted, Reader, Writer};
 use bytes::BytesMut;
 use protocol::{ProtocolError, Request, ScanLimits, Scanner};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -68,7 +70,7 @@ async fn serve_halves(server: Arc<Server>, socket: Socket, read: Reader, write: 
     tokio::select! {
         // First: what it sends after somebody learned that it was killed is not executed.
         biased;
-        () = client.killed().cancelled() => {}
+        () = client.killed() => {}
         ended = connection.run() => {
             if let Err(error) = ended {
                 tracing::debug!(client = client.id, %error, "connection ended");
@@ -97,8 +99,14 @@ struct Connection {
 }
 
 /// Returns when the client has hung up while it waits in WAIT or the like. A client that only
-/// stopped sending still gets the replies to what it sent.
+/// stopped sending still gets the replies to what it sent. To be polled after what may block it.
 async fn left_while_blocked(read: &Reader, client: &Client) {
+    poll_fn(|_| match client.is_blocked.load(Relaxed) {
+        true => Poll::Ready(()),
+        // Nobody wakes it: the same task blocks the client, and looks here next.
+        false => Poll::Pending,
+    })
+    .await;
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         if read.has_hung_up() && client.is_blocked.load(Relaxed) {
@@ -202,7 +210,7 @@ impl Connection {
     /// Waits for bytes, a line to monitor, the idle time or the end of the node.
     async fn wait(&mut self) -> io::Result<Event> {
         let idle = Duration::from_secs(self.server.settings.load().timeout_s);
-        let stop = self.server.stop.clone();
+        let client = &self.session.client;
         self.read.release_room(&mut self.buffer);
         let monitor = async {
             match &mut self.monitor {
@@ -213,10 +221,13 @@ impl Connection {
         let (read, buffer) = (&mut self.read, &mut self.buffer);
         tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(Event::Stop),
+            () = client.ended() => Ok(Event::Stop),
             bytes = read.read(buffer) => Ok(Event::Bytes(bytes?)),
             line = monitor => Ok(line.map_or(Event::Stop, Event::Line)),
-            () = tokio::time::sleep(idle), if idle > Duration::ZERO => Ok(Event::Idle),
+            // Not even made where there is no such time.
+            () = async { tokio::time::sleep(idle).await }, if idle > Duration::ZERO => {
+                Ok(Event::Idle)
+            }
         }
     }
 }

@@ -194,7 +194,7 @@ impl Node {
         if operations.bytes() > SUBMISSION_BYTES_MAX {
             return Err(ReplicationError::TooLong);
         }
-        let deadline = self.hold_deadline();
+        let deadline = self.hold_deadline(Instant::now());
         let relay = Relay::of_this_thread();
         loop {
             let outcome = match self.wait_for_leader(deadline).await {
@@ -234,7 +234,7 @@ impl Node {
         if mutants::on(Mutant::ReadsWithoutBarrier) {
             return Ok(self.shared.machine.applied().log_index);
         }
-        let deadline = self.hold_deadline();
+        let begun = Instant::now();
         let relay = Relay::of_this_thread();
         let barrier = relay.as_ref().map_or(&self.barrier, |relay| &relay.barrier);
         loop {
@@ -242,6 +242,7 @@ impl Node {
             if !matches!(passed, Err(ReplicationError::NotLeader | ReplicationError::NoLeader)) {
                 return passed;
             }
+            let deadline = self.hold_deadline(begun);
             if self.wait_for_leader(deadline).await == Leadership::Unknown
                 || Instant::now() >= deadline
             {
@@ -290,8 +291,9 @@ impl Node {
         self.shared.space.room() == Room::Exhausted
     }
 
-    fn hold_deadline(&self) -> Instant {
-        Instant::now() + Duration::from_millis(self.shared.settings.load().request_hold_ms)
+    /// Until when a request that came at this time is held while nobody leads.
+    fn hold_deadline(&self, came: Instant) -> Instant {
+        came + Duration::from_millis(self.shared.settings.load().request_hold_ms)
     }
 }
 
