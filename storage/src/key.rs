@@ -27,7 +27,9 @@ const DATA_SPACES: [u8; 2] = [SPACE_RECORD, SPACE_DEADLINE];
 /// Bits of the hash in a position.
 const HASH_BITS: u32 = 39;
 /// Bytes before the user key in a record's storage key.
-const RECORD_PREFIX_BYTES: usize = 2 + 1 + 4 + 2 + 5;
+const RECORD_PREFIX_BYTES: usize = 2 + 1 + 4 + POSITION_BYTES;
+/// Bytes of a slot and a hash.
+const POSITION_BYTES: usize = 2 + 5;
 /// Where a record's or a deadline's storage key names the keyspace.
 const KEYSPACE_AT: std::ops::Range<usize> = 3..7;
 /// Bytes before the slot in a deadline's storage key.
@@ -108,8 +110,14 @@ impl Position {
     pub const END: Position = Position(16384 << HASH_BITS);
 
     fn put(self, out: &mut StorageKey) {
-        out.put(&((self.0 >> HASH_BITS) as u16).to_be_bytes());
-        out.put(&(self.0 & ((1 << HASH_BITS) - 1)).to_be_bytes()[3..]);
+        out.put(&self.to_bytes());
+    }
+
+    fn to_bytes(self) -> [u8; POSITION_BYTES] {
+        let [high, low] = ((self.0 >> HASH_BITS) as u16).to_be_bytes();
+        let [_, _, _, hash @ ..] = (self.0 & ((1 << HASH_BITS) - 1)).to_be_bytes();
+        let [a, b, c, d, e] = hash;
+        [high, low, a, b, c, d, e]
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -153,9 +161,14 @@ pub(crate) fn meta_of(shard: u16, kind: &str, name: &[u8]) -> StorageKey {
 
 /// The storage key of a record.
 pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> StorageKey {
-    let mut out = space(shard, SPACE_RECORD, RECORD_PREFIX_BYTES + key.bytes.len());
-    out.put(&keyspace.0.to_be_bytes());
-    Position::of(key).put(&mut out);
+    // In one piece: every lookup makes one.
+    let mut prefix = [0; RECORD_PREFIX_BYTES];
+    prefix[..2].copy_from_slice(&shard.to_be_bytes());
+    prefix[2] = SPACE_RECORD;
+    prefix[KEYSPACE_AT].copy_from_slice(&keyspace.0.to_be_bytes());
+    prefix[KEYSPACE_AT.end..].copy_from_slice(&Position::of(key).to_bytes());
+    let mut out = StorageKey(SmallVec::with_capacity(RECORD_PREFIX_BYTES + key.bytes.len()));
+    out.put(&prefix);
     out.put(key.bytes);
     out
 }
