@@ -25,6 +25,9 @@ const VERSION_OVERHEAD_BYTES: u64 = 90;
 /// Memory of a row of middling size: the index has room for a full overlay of these.
 const ROW_EXPECTED_BYTES: u64 = ROW_OVERHEAD_BYTES + 100;
 
+/// Bytes of a value up to which a reader gets a copy.
+const COPY_BYTES_MAX: usize = 512;
+
 /// Rows taken at once under the lock by a walk: at first, and at most.
 const WALK_ROWS: (usize, usize) = (8, 256);
 
@@ -107,6 +110,15 @@ pub(super) struct NewVersion {
     pub(super) key: StorageKey,
     pub(super) hash: KeyHash,
     pub(super) value: Option<Bytes>,
+}
+
+/// A value for a reader: a copy while that costs less than a visit to the count of those who share it,
+/// which is in memory of its own that nobody else has use for.
+fn take_out(value: &Bytes) -> Bytes {
+    match value.len() {
+        ..=COPY_BYTES_MAX => Bytes::copy_from_slice(value),
+        _ => value.clone(),
+    }
 }
 
 fn value_bytes(value: Option<&Bytes>) -> u64 {
@@ -208,7 +220,9 @@ impl Overlay {
         if !self.keys.may_have(hash) {
             return None;
         }
-        self.rows.read().get(key, hash)?.at(log_index).cloned()
+        let rows = self.rows.read();
+        let value = rows.get(key, hash)?.at(log_index)?;
+        Some(value.as_ref().map(take_out))
     }
 
     /// Fetches what lookups of these hashes will visit, values included.
