@@ -21,6 +21,6 @@ impl Default for Surroundings {
     /// TCP, the operating system's clock, and threads.
     fn default() -> Self {
         let (transport, clock) = (Arc::new(Tcp), Arc::new(SystemClock));
-        Surroundings { transport, clock, workers: Arc::new(Threads) }
+        Surroundings { transport, clock, workers: Arc::new(Threads::default()) }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{OnceLock, mpsc};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -14,16 +15,43 @@ pub type Working = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Workers: Send + Sync {
     /// Does it.
     fn run(&self, work: Work) -> Working;
+
+    /// Does it where all work is done that this is asked for, one after the other: so that memory is
+    /// given back by the thread that took it, which is cheaper.
+    fn run_in_turn(&self, work: Work) -> Working {
+        self.run(work)
+    }
 }
 
-/// Threads of the runtime beside the connections'.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Threads;
+/// Threads of the runtime beside the connections', and one more for what comes in turn.
+#[derive(Debug, Default)]
+pub struct Threads {
+    in_turn: OnceLock<mpsc::Sender<Work>>,
+}
 
 impl Workers for Threads {
     fn run(&self, work: Work) -> Working {
         Box::pin(blocking(work))
     }
+
+    fn run_in_turn(&self, work: Work) -> Working {
+        let queue = self.in_turn.get_or_init(start_worker);
+        match queue.send(work) {
+            Ok(()) => Box::pin(std::future::ready(())),
+            // No such thread could be started, or the work before has panicked.
+            Err(mpsc::SendError(work)) => self.run(work),
+        }
+    }
+}
+
+/// Starts a thread that does what is sent to it, and ends when nobody can send any more.
+fn start_worker() -> mpsc::Sender<Work> {
+    let (queue, works) = mpsc::channel::<Work>();
+    let thread = std::thread::Builder::new().name("applier".to_owned());
+    if let Err(error) = thread.spawn(move || works.into_iter().for_each(|work| work())) {
+        tracing::warn!(%error, "no thread of its own for applying entries");
+    }
+    queue
 }
 
 /// Has workers run a function; returns what it did.
@@ -33,6 +61,20 @@ pub(crate) async fn work<T: Send + 'static>(
 ) -> T {
     let (done, result) = oneshot::channel();
     workers.run(Box::new(move || drop(done.send(work())))).await;
+    finished(result).await
+}
+
+/// As [`work`], where all work is done that this is asked for.
+pub(crate) async fn work_in_turn<T: Send + 'static>(
+    workers: &dyn Workers,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (done, result) = oneshot::channel();
+    workers.run_in_turn(Box::new(move || drop(done.send(work())))).await;
+    finished(result).await
+}
+
+async fn finished<T>(result: oneshot::Receiver<T>) -> T {
     match result.await {
         Ok(result) => result,
         Err(_) => unreachable!("workers end after the work"),

@@ -15,7 +15,7 @@ use crate::raft::codec::Wire;
 use crate::raft::proposer::Group;
 use crate::raft::types::*;
 use crate::state_machine::{AppliedState, apply};
-use crate::tasks::{Workers, work};
+use crate::tasks::{Workers, work, work_in_turn};
 use crate::users::Users;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -346,7 +346,7 @@ impl Applier {
             return Ok(());
         }
         let machine = self.machine.clone();
-        let (outcomes, took) = work(&*self.machine.workers, move || {
+        let (outcomes, took) = work_in_turn(&*self.machine.workers, move || {
             let begun = Instant::now();
             (machine.apply_all(run), begun.elapsed())
         })

@@ -23,11 +23,11 @@ use tokio::time::{Instant, sleep};
 /// whoever supervises the process would start it again and again. What is left in `removed` goes
 /// first: it would be removed by the node that waits.
 pub(crate) async fn wait_to_start(space: &Arc<Space>, removed: &Removed) {
-    let mut told = false;
-    while measure(&Threads, space).await.is_some_and(|(_, room)| room == Room::Exhausted) {
+    let (workers, mut told) = (Threads::default(), false);
+    while measure(&workers, space).await.is_some_and(|(_, room)| room == Room::Exhausted) {
         if !told {
             let removed = removed.clone();
-            if let Err(error) = work(&Threads, move || removed.empty()).await {
+            if let Err(error) = work(&workers, move || removed.empty()).await {
                 tracing::warn!(%error, "removed files keep their room");
             }
             let free_bytes = space.free_bytes();

@@ -23,7 +23,8 @@ fn open(dir: &std::path::Path) -> (LogStore, Applier) {
     let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::new(dir.join("log")) };
     let log = RaftLog::open(options).unwrap();
     let engine = DiskEngine::open(DiskOptions::new(dir.join("state"))).unwrap();
-    let machine = Machine::open(Arc::new(engine), Arc::new(crate::tasks::Threads), 0).unwrap();
+    let machine =
+        Machine::open(Arc::new(engine), Arc::<crate::tasks::Threads>::default(), 0).unwrap();
     (LogStore::new(log.shard(0)), Applier::new(machine))
 }
 
