@@ -167,7 +167,14 @@ pub fn record(shard: u16, keyspace: KeyspaceId, key: UserKey<'_>) -> StorageKey 
     prefix[2] = SPACE_RECORD;
     prefix[KEYSPACE_AT].copy_from_slice(&keyspace.0.to_be_bytes());
     prefix[KEYSPACE_AT.end..].copy_from_slice(&Position::of(key).to_bytes());
-    let mut out = StorageKey(SmallVec::with_capacity(RECORD_PREFIX_BYTES + key.bytes.len()));
+    let length = RECORD_PREFIX_BYTES + key.bytes.len();
+    if length <= INLINE_BYTES {
+        let mut inline = [0; INLINE_BYTES];
+        inline[..RECORD_PREFIX_BYTES].copy_from_slice(&prefix);
+        inline[RECORD_PREFIX_BYTES..length].copy_from_slice(key.bytes);
+        return StorageKey(SmallVec::from_buf_and_len(inline, length));
+    }
+    let mut out = StorageKey(SmallVec::with_capacity(length));
     out.put(&prefix);
     out.put(key.bytes);
     out
