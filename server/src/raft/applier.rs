@@ -19,7 +19,7 @@ use crate::tasks::{Workers, work, work_in_turn};
 use crate::users::Users;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::{FutureExt, Stream, TryStreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::Mutex;
@@ -394,10 +394,11 @@ impl RaftStateMachine<TypeConfig> for Applier {
         Ok((last_log_id(&state), self.machine.membership.lock().clone()))
     }
 
-    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let mut entries = entries.fuse();
         let mut expected = None;
         let mut next = entries.try_next().await?;
         while let Some(first) = next.take() {
