@@ -114,8 +114,9 @@ pub const READS_WAITING_MAX: usize = 65_536;
 /// overload at once.
 pub const SUBMISSIONS_QUEUED_MAX: usize = 65_536;
 
-/// Encoded commands of one client's run, in bytes: it is never split, so together with the group it
-/// joins (64 MiB, twice when it is forwarded) it has to fit a log entry and a peer's frame (1 GiB).
+/// Encoded commands of one client's run, in bytes: it is never split, so together with the groups it
+/// joins (64 MiB each: its thread's, its node's, and the leader's when it is forwarded) it has to fit a
+/// log entry and a peer's frame (1 GiB).
 pub const SUBMISSION_BYTES_MAX: usize = 768 << 20;
 
 /// Turns of the thread that a group of writes, or a round of the read barrier, waits for more to join

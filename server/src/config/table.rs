@@ -296,14 +296,14 @@ static CLUSTER: &[Setting] = &[
         "group-commit-max-bytes",
         "1mb",
         memory(1024, 64 * MB, |v| &mut v.group_commit_max_bytes),
-        "Bytes of commands in one log entry; a single longer command is an entry of its own.",
+        "Bytes of commands after which no more join a log entry; a single longer command is an entry of its own.",
     )
     .unit("bytes"),
     row(
         "group-commit-max-commands",
         "4096",
         count(1, 65_536, |v| &mut v.group_commit_max_commands),
-        "Commands in one log entry.",
+        "Commands after which no more join a log entry.",
     )
     .unit("commands"),
     row(

@@ -82,8 +82,9 @@ async fn serve_halves(server: Arc<Server>, socket: Socket, read: Reader, write: 
     connection.read.release_room(&mut connection.buffer);
     connection.buffer = BytesMut::new();
     let closing = server.closing.acquire().await;
-    drop(connection);
+    // First: who sees the socket closed and asks, on another thread, finds no such client.
     server.clients.remove(client.id);
+    drop(connection);
     tokio::task::yield_now().await;
     drop(closing);
 }
