@@ -1,4 +1,5 @@
-//! The only place that starts tasks: so that a reader finds every task by its caller.
+//! The only place that starts tasks: so that a reader finds every task by its caller. Work that may block
+//! is done beside them: on any thread of the runtime, or in turn on the one that applies entries.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,9 +60,7 @@ pub(crate) async fn work<T: Send + 'static>(
     workers: &dyn Workers,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    let (done, result) = oneshot::channel();
-    workers.run(Box::new(move || drop(done.send(work())))).await;
-    finished(result).await
+    result_of(work, |work| workers.run(work)).await
 }
 
 /// As [`work`], where all work is done that this is asked for.
@@ -69,12 +68,15 @@ pub(crate) async fn work_in_turn<T: Send + 'static>(
     workers: &dyn Workers,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    let (done, result) = oneshot::channel();
-    workers.run_in_turn(Box::new(move || drop(done.send(work())))).await;
-    finished(result).await
+    result_of(work, |work| workers.run_in_turn(work)).await
 }
 
-async fn finished<T>(result: oneshot::Receiver<T>) -> T {
+async fn result_of<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    run: impl FnOnce(Work) -> Working,
+) -> T {
+    let (done, result) = oneshot::channel();
+    run(Box::new(move || drop(done.send(work())))).await;
     match result.await {
         Ok(result) => result,
         Err(_) => unreachable!("workers end after the work"),

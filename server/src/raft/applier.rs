@@ -4,7 +4,8 @@
 //! it, and becomes visible as a whole; replies leave only after that, but for those that are known
 //! when the entry is committed (`backlog`). The store numbers batches by
 //! Raft's log index plus one (Raft's library counts from 0, and 0 means "nothing" in the store).
-//! A snapshot is a consistent view that is streamed while writes go on.
+//! A snapshot is a consistent view that is streamed while writes go on. Short entries are applied on the
+//! thread that learns of their commit, longer ones together on a thread of their own.
 
 use crate::limits::{
     APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, APPLY_RUN_BYTES_MAX, PACE_BYTES_MIN,
