@@ -244,7 +244,7 @@ fn multi_blocks_are_atomic_on_every_node() {
         let writers: Vec<_> =
             addresses.iter().map(|addr| scope.spawn(move || write_pairs(addr, stop))).collect();
         let readers: Vec<_> =
-            addresses.iter().map(|addr| scope.spawn(move || read_pairs(addr, 300))).collect();
+            addresses.iter().map(|addr| scope.spawn(move || read_pairs(addr, 1500))).collect();
         readers.into_iter().for_each(|reader| reader.join().expect("no reader saw half a block"));
         stop.store(true, Ordering::Relaxed);
         let written: u64 = writers.into_iter().map(|writer| writer.join().expect("no panic")).sum();
