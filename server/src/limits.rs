@@ -133,6 +133,9 @@ pub const APPLY_INLINE_MAX: Duration = Duration::from_micros(250);
 /// Bytes of committed entries after which no further ones are applied together with them.
 pub const APPLY_RUN_BYTES_MAX: usize = 1 << 20;
 
+/// Time that they may be expected to take together: who waits for one of them waits for all.
+pub const APPLY_RUN_MAX: Duration = Duration::from_millis(4);
+
 /// Committed entries that may wait to be applied while writes are answered that need not wait for
 /// that: fewer than the Raft library's queue holds.
 pub const BACKLOG_ENTRIES_MAX: usize = 512;

@@ -36,6 +36,7 @@ mod filter;
 mod flush;
 mod generation;
 mod overlay;
+mod priority;
 mod reclaim;
 mod remover;
 mod retry;
@@ -123,9 +124,6 @@ impl DiskOptions {
         Ok(())
     }
 }
-
-/// The nice value of threads that flush, compact and free.
-const BACKGROUND_NICE: i32 = 10;
 
 /// The engine. Dropping it stops its threads and forgets what was not flushed. Read txns and exports
 /// may outlive it, but the folder can be opened again only when they are gone, too.
@@ -231,15 +229,9 @@ impl Engine for DiskEngine {
             flushes: progress.flushes,
             last_flush_ms: progress.last_flush.as_millis() as u64,
             stalls: self.shared.stalls.load(Relaxed),
+            level_0_runs: version.tables.generation.level_0_runs(),
         }
     }
-}
-
-/// Lets this thread, and those it starts, use what the threads of requests leave of the processors:
-/// flushes and compactions come in waves, and are early enough at a tenth of a busy core.
-fn yield_to_requests() {
-    // It is only politeness: without it, everything works as well.
-    let _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
 }
 
 /// Opens or makes the generation that counts; returns it with its number and durable log index.

@@ -110,4 +110,6 @@ pub struct EngineStats {
     pub last_flush_ms: u64,
     /// Times the writer had to wait for room.
     pub stalls: u64,
+    /// Flushed overlays that no compaction has merged yet; every lookup may visit each.
+    pub level_0_runs: usize,
 }

@@ -8,7 +8,7 @@
 //! thread that learns of their commit, longer ones together on a thread of their own.
 
 use crate::limits::{
-    APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, APPLY_RUN_BYTES_MAX, PACE_BYTES_MIN,
+    APPLY_INLINE_BYTES_MAX, APPLY_INLINE_MAX, APPLY_RUN_BYTES_MAX, APPLY_RUN_MAX, PACE_BYTES_MIN,
     SNAPSHOT_CHUNK_BYTES,
 };
 use crate::raft::backlog::Backlog;
@@ -307,6 +307,12 @@ impl Pace {
         bytes <= APPLY_INLINE_BYTES_MAX && expected_ns <= APPLY_INLINE_MAX.as_nanos() as f64
     }
 
+    /// Whether entries of so many bytes are as much as is applied at once.
+    fn is_long(&self, bytes: usize) -> bool {
+        let expected_ns = bytes as f64 * self.ns_per_byte;
+        bytes >= APPLY_RUN_BYTES_MAX || expected_ns >= APPLY_RUN_MAX.as_nanos() as f64
+    }
+
     /// Learns from an entry; from very short ones there is nothing to learn.
     fn learn(&mut self, bytes: usize, took: Duration) {
         if bytes >= PACE_BYTES_MIN {
@@ -406,7 +412,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
             // What is there with it goes with it.
             let mut bytes = payload_bytes(&first.0);
             let mut run = vec![first];
-            while bytes < APPLY_RUN_BYTES_MAX
+            while !self.pace.is_long(bytes)
                 && let Some(Some(entry)) = entries.try_next().now_or_never().transpose()?
             {
                 bytes += payload_bytes(&entry.0);

@@ -52,7 +52,7 @@ impl Compactor {
         shared.todo.lock().wanted = 1;
         let ours = shared.clone();
         let work = move || {
-            super::yield_to_requests();
+            super::priority::yield_to_requests();
             run(&ours, &compact, space.as_ref());
         };
         let thread = std::thread::Builder::new().name("state-compact".to_owned()).spawn(work)?;

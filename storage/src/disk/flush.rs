@@ -19,7 +19,7 @@ const SPACE_POLL: Duration = Duration::from_millis(100);
 
 /// Loads one sealed overlay after the other, until the engine stops or fails.
 pub(super) fn run_flusher(shared: &Shared) {
-    super::yield_to_requests();
+    super::priority::yield_to_requests();
     while let Some((version, sealed)) = next_sealed(shared) {
         let started = Instant::now();
         let loaded = catch_unwind(AssertUnwindSafe(|| load(shared, &version, &sealed)));
@@ -115,7 +115,7 @@ fn show(shared: &Shared, loaded: &Version, sealed: &Arc<Overlay>, took: Duration
 
 /// Drops retired things once it is their only holder.
 pub(super) fn run_reaper(retired: &Receiver<Retired>) {
-    super::yield_to_requests();
+    super::priority::yield_to_requests();
     let mut held = Vec::new();
     loop {
         match retired.recv_timeout(if held.is_empty() { Duration::MAX } else { REAPER_POLL }) {

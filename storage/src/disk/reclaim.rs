@@ -9,6 +9,7 @@
 //! Readers of older states keep theirs: a view of fjall's holds the tables that it began with.
 
 use super::generation::{Generation, Tables};
+use super::priority::{Standing, Urgency};
 use super::retry::Retry;
 use super::shared::{Progress, Retired, Shared, Step};
 use super::view::{TablesView, Version};
@@ -37,12 +38,14 @@ pub(super) struct RowFilter {
     /// The flushed keyspaces, which are left out; none until the tables were asked.
     dropped: Arc<AssertUnwindSafe<ArcSwap<Dropped>>>,
     space: Option<Arc<Space>>,
+    urgency: Urgency,
 }
 
 impl RowFilter {
-    /// One that leaves nothing out. Compactions end when `space` is exhausted.
-    pub(super) fn new(space: Option<Arc<Space>>) -> Self {
-        Self { dropped: Arc::default(), space }
+    /// One that leaves nothing out. Compactions end when `space` is exhausted, and leave the
+    /// processors to others unless they are urgent.
+    pub(super) fn new(space: Option<Arc<Space>>, urgency: Urgency) -> Self {
+        Self { dropped: Arc::default(), space, urgency }
     }
 
     /// Leaves these keyspaces out from the next compaction on.
@@ -58,17 +61,20 @@ impl Factory for RowFilter {
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
         let (dropped, space) = (self.dropped.load_full(), self.space.clone());
-        Box::new(OneCompaction { dropped, space })
+        // Compactions make it on their own thread, and drop it there.
+        Box::new(OneCompaction { dropped, space, standing: Standing::new(self.urgency.clone()) })
     }
 }
 
 struct OneCompaction {
     dropped: Arc<Dropped>,
     space: Option<Arc<Space>>,
+    standing: Standing,
 }
 
 impl CompactionFilter for OneCompaction {
     fn filter_item(&mut self, item: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        self.standing.row();
         if self.space.as_ref().is_some_and(|space| !space.has_any()) {
             // What is left is not for compactions, which give back what they took when they fail.
             return Err(io::Error::from(io::ErrorKind::StorageFull).into());
@@ -80,7 +86,7 @@ impl CompactionFilter for OneCompaction {
 
 /// Waits for flushes of keyspaces and removes their rows, until the engine stops or fails.
 pub(super) fn run_reclaimer(shared: &Shared) {
-    super::yield_to_requests();
+    super::priority::yield_to_requests();
     let mut retry = Retry::new(shared.options.space.as_ref());
     let mut pause = PAUSE;
     while wait_for_flush(shared, pause) {

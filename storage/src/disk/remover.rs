@@ -37,7 +37,7 @@ impl Remover {
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = stopping.clone();
         let work = move || {
-            super::yield_to_requests();
+            super::priority::yield_to_requests();
             run(&shared, &|rest| {
                 std::thread::park_timeout(rest);
                 !stop.load(Acquire)

@@ -43,7 +43,7 @@ impl Writeback {
         let stop = stopping.clone();
         let thread =
             std::thread::Builder::new().name("state-writeback".to_owned()).spawn(move || {
-                super::yield_to_requests();
+                super::priority::yield_to_requests();
                 let mut growing = Growing::new(dir, next_table);
                 while !stop.load(Acquire) {
                     growing.look();

@@ -49,4 +49,7 @@ fn entries_are_expected_to_take_what_those_before_took() {
     (0..20).for_each(|_| pace.learn(140_000, Duration::from_millis(25)));
     pace.learn(10, Duration::ZERO);
     assert_eq!(short(&pace), [true, false, false, false]);
+    assert_eq!([20_000, 30_000].map(|bytes| pace.is_long(bytes)), [false, true]);
+    (0..20).for_each(|_| pace.learn(140_000, Duration::from_micros(30)));
+    assert_eq!([1_000_000, 1 << 20].map(|bytes| pace.is_long(bytes)), [false, true]);
 }
