@@ -16,13 +16,13 @@
 //! they would wait for the disk at the end of each load and compaction. [`Tables`] looks keys up
 //! without that lock; walks over ranges take it once each.
 
+use super::DiskOptions;
 use super::compaction::{Compact, Compactor};
 use super::priority::{Urgency, yield_to_requests};
 use super::reclaim::RowFilter;
 use super::sync::sync_dir;
 use super::table_writes::{TABLES_DIR, TableWrites, is_list_whole};
 use super::writeback::Writeback;
-use super::DiskOptions;
 use crate::error::StorageError;
 use crate::limits::STORAGE_KEY_BYTES_MAX;
 use crate::merge::{Change, Changes};

@@ -84,11 +84,8 @@ impl Drop for Standing {
 
 /// Puts this thread under `SCHED_IDLE`, or back; returns whether that was allowed.
 fn set_idle(idle: bool) -> bool {
-    let policy = if idle {
-        NormalThreadSchedulePolicy::Idle
-    } else {
-        NormalThreadSchedulePolicy::Other
-    };
+    let policy =
+        if idle { NormalThreadSchedulePolicy::Idle } else { NormalThreadSchedulePolicy::Other };
     let policy = ThreadSchedulePolicy::Normal(policy);
     let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
     // The nice value was set with it.
