@@ -53,10 +53,10 @@ pub(super) const KEYSPACES_DIR: &str = "keyspaces";
 const LEVEL_0_RUNS_MAX: usize = 16;
 /// Waiting loads from which on a compaction is urgent.
 const LEVEL_0_RUNS_URGENT: usize = 12;
-/// Waiting loads that are merged together. Each costs a lookup a look at its filter; but all tables of
-/// the next level are written anew for them, and that level is so many tables long: with eight in
-/// place of fjall's four, compactions write a quarter less.
-const LEVEL_0_RUNS_MERGED: u8 = 8;
+/// Waiting loads that are merged together. All tables of the next level are written anew for them, and
+/// that level is so many tables long: with six in place of fjall's four, compactions write a
+/// seventh less. With eight it is a quarter, but lookups, which visit each, became the limit of writes.
+const LEVEL_0_RUNS_MERGED: u8 = 6;
 /// How often a full level 0 is looked at.
 const LEVEL_0_POLL: Duration = Duration::from_millis(2);
 /// Rows between two looks at whether a load is still wanted.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use thread_priority::{
     NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
+    set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
 };
 
 /// The nice value of threads that flush, compact and free.
@@ -82,15 +82,19 @@ impl Drop for Standing {
     }
 }
 
-/// Puts this thread under `SCHED_IDLE`, or back; returns whether that was allowed.
-fn set_idle(idle: bool) -> bool {
+/// Puts this thread under `SCHED_IDLE`, or back, as far as that is allowed.
+fn set_idle(idle: bool) {
     let policy =
         if idle { NormalThreadSchedulePolicy::Idle } else { NormalThreadSchedulePolicy::Other };
     let policy = ThreadSchedulePolicy::Normal(policy);
-    let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
-    // The nice value was set with it.
+    // It sets the nice value, too, and may fail there though the policy is set.
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
     yield_to_requests();
-    set.is_ok()
+}
+
+fn is_idle() -> bool {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    thread_schedule_policy().is_ok_and(|policy| policy == idle)
 }
 
 /// Whether this process may leave `SCHED_IDLE`, tried once.
@@ -101,7 +105,10 @@ fn may_idle() -> bool {
         let thread = std::thread::Builder::new().name("state-priority".to_owned());
         let tried = thread.spawn(|| {
             yield_to_requests();
-            set_idle(true) && set_idle(false)
+            set_idle(true);
+            let was_idle = is_idle();
+            set_idle(false);
+            was_idle && !is_idle()
         });
         tried.is_ok_and(|thread| thread.join().unwrap_or(false))
     })
@@ -110,12 +117,6 @@ fn may_idle() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use thread_priority::thread_schedule_policy;
-
-    fn is_idle() -> bool {
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        thread_schedule_policy().unwrap() == idle
-    }
 
     fn nice() -> i32 {
         rustix::process::getpriority_process(None).unwrap()
