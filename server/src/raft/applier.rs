@@ -301,16 +301,18 @@ impl Pace {
         Pace { ns_per_byte: APPLY_INLINE_MAX.as_nanos() as f64 / PACE_BYTES_MIN as f64 }
     }
 
+    fn expected(&self, bytes: usize) -> Duration {
+        Duration::from_nanos((bytes as f64 * self.ns_per_byte) as u64)
+    }
+
     /// Whether an entry of so many bytes should be short enough for the thread that others wait for.
     fn is_short(&self, bytes: usize) -> bool {
-        let expected_ns = bytes as f64 * self.ns_per_byte;
-        bytes <= APPLY_INLINE_BYTES_MAX && expected_ns <= APPLY_INLINE_MAX.as_nanos() as f64
+        bytes <= APPLY_INLINE_BYTES_MAX && self.expected(bytes) <= APPLY_INLINE_MAX
     }
 
     /// Whether entries of so many bytes are as much as is applied at once.
     fn is_long(&self, bytes: usize) -> bool {
-        let expected_ns = bytes as f64 * self.ns_per_byte;
-        bytes >= APPLY_RUN_BYTES_MAX || expected_ns >= APPLY_RUN_MAX.as_nanos() as f64
+        bytes >= APPLY_RUN_BYTES_MAX || self.expected(bytes) >= APPLY_RUN_MAX
     }
 
     /// Learns from an entry; from very short ones there is nothing to learn.

@@ -18,7 +18,7 @@
 
 use super::DiskOptions;
 use super::compaction::{Compact, Compactor};
-use super::priority::{Urgency, yield_to_requests};
+use super::priority::yield_to_requests;
 use super::reclaim::RowFilter;
 use super::sync::sync_dir;
 use super::table_writes::{TABLES_DIR, TableWrites, is_list_whole};
@@ -50,9 +50,9 @@ const KEYSPACE: &str = "rows";
 /// Where fjall keeps a folder for each keyspace.
 pub(super) const KEYSPACES_DIR: &str = "keyspaces";
 /// Overlapping loads that may wait in level 0; each costs every read a look.
-const LEVEL_0_RUNS_MAX: usize = 16;
+const LEVEL_0_RUNS_MAX: usize = 12;
 /// Waiting loads from which on a compaction is urgent.
-const LEVEL_0_RUNS_URGENT: usize = 12;
+const LEVEL_0_RUNS_URGENT: usize = 10;
 /// Waiting loads that are merged together. All tables of the next level are written anew for them, and
 /// that level is so many tables long: with six in place of fjall's four, compactions write a
 /// seventh less. With eight it is a quarter, but lookups, which visit each, became the limit of writes.
@@ -121,7 +121,6 @@ pub(super) struct Generation {
     instants: Mutex<Instants>,
     /// What compactions leave out.
     pub(super) filter: RowFilter,
-    urgency: Urgency,
     folder: Folder,
 }
 
@@ -130,12 +129,11 @@ impl Generation {
     pub(super) fn create(path: PathBuf, options: &DiskOptions) -> Result<Self, StorageError> {
         fs::create_dir(&path)?;
         let folder = Folder { path, delete: AtomicBool::new(true) };
-        let urgency = Urgency::default();
-        let filter = RowFilter::new(options.space.clone(), urgency.clone());
+        let filter = RowFilter::new(options.space.clone());
         let database = open_database(&folder.path, options, &filter)?;
         let rows = database.keyspace(KEYSPACE, table_options)?;
         sync_dir(&folder.path.join(KEYSPACES_DIR))?;
-        Self::start((database, rows), (filter, urgency), folder, options)
+        Self::start((database, rows), filter, folder, options)
     }
 
     /// Opens an existing generation; returns it with its durable log index.
@@ -156,8 +154,7 @@ impl Generation {
                 return Err(damaged("the list of tables is not the one that was written"));
             }
         }
-        let urgency = Urgency::default();
-        let filter = RowFilter::new(options.space.clone(), urgency.clone());
+        let filter = RowFilter::new(options.space.clone());
         let database = open_database(&path, options, &filter)?;
         if !database.keyspace_exists(KEYSPACE) {
             return Err(damaged("the table of rows is missing"));
@@ -168,14 +165,14 @@ impl Generation {
         let durable =
             durable[..].try_into().map_err(|_| damaged("unreadable durable log index"))?;
         let folder = Folder { path, delete: AtomicBool::new(false) };
-        let generation = Self::start((database, rows), (filter, urgency), folder, options)?;
+        let generation = Self::start((database, rows), filter, folder, options)?;
         Ok((generation, u64::from_le_bytes(durable)))
     }
 
     /// Starts the threads, unless nothing is to be written.
     fn start(
         (database, rows): (Database, Keyspace),
-        (filter, urgency): (RowFilter, Urgency),
+        filter: RowFilter,
         folder: Folder,
         options: &DiskOptions,
     ) -> Result<Self, StorageError> {
@@ -200,7 +197,6 @@ impl Generation {
             replaced,
             instants,
             filter,
-            urgency,
             folder,
         })
     }
@@ -295,7 +291,7 @@ impl Generation {
         wanted: &dyn Fn() -> bool,
     ) -> Result<bool, StorageError> {
         let is_loaded = self.writes.load(|| self.ingest(changes, durable, wanted))?;
-        self.urgency.set(self.level_0_runs() >= LEVEL_0_RUNS_URGENT);
+        self.look_at_level_0();
         self.compactor.iter().for_each(Compactor::wake);
         Ok(is_loaded)
     }
@@ -332,11 +328,18 @@ impl Generation {
         self.rows.tree.l0_run_count()
     }
 
+    /// Says whether compactions are urgent; returns the loads that wait in level 0.
+    fn look_at_level_0(&self) -> usize {
+        let runs = self.level_0_runs();
+        self.filter.urgency.set(runs >= LEVEL_0_RUNS_URGENT);
+        runs
+    }
+
     /// Waits until level 0 can take another load, or until it is not `wanted` any more.
     pub(super) fn wait_for_level_0(&self, wanted: &dyn Fn() -> bool) -> Result<(), StorageError> {
         loop {
             self.compactor.as_ref().map_or(Ok(()), Compactor::check)?;
-            if self.level_0_runs() < LEVEL_0_RUNS_MAX || !wanted() {
+            if self.look_at_level_0() < LEVEL_0_RUNS_MAX || !wanted() {
                 return Ok(());
             }
             // One compaction for each load may not have emptied it.
@@ -531,6 +534,25 @@ mod tests {
         assert!((0..ROWS).all(|row| value(row)[..] == load.to_be_bytes().repeat(20)[..]));
         assert_eq!(tables.durable().unwrap(), load);
         load
+    }
+
+    #[test]
+    fn compactions_are_urgent_where_loads_soon_wait_also_after_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation = filled(dir.path(), None);
+        let is_urgent = || generation.filter.urgency.is_urgent();
+        assert!(!is_urgent());
+        for load in 4..=LEVEL_0_RUNS_URGENT as u64 {
+            assert!(generation.load(rows(load), Some(load), &|| true).unwrap());
+        }
+        assert!(is_urgent());
+        // What a start begins with.
+        generation.filter.urgency.set(false);
+        generation.wait_for_level_0(&|| true).unwrap();
+        assert!(is_urgent());
+        generation.compact_all().unwrap();
+        generation.wait_for_level_0(&|| true).unwrap();
+        assert!(!is_urgent());
     }
 
     #[test]

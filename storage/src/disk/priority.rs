@@ -36,7 +36,7 @@ impl Urgency {
         self.0.store(is_urgent, Relaxed);
     }
 
-    fn is_urgent(&self) -> bool {
+    pub(super) fn is_urgent(&self) -> bool {
         self.0.load(Relaxed)
     }
 }

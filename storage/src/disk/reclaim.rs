@@ -38,14 +38,15 @@ pub(super) struct RowFilter {
     /// The flushed keyspaces, which are left out; none until the tables were asked.
     dropped: Arc<AssertUnwindSafe<ArcSwap<Dropped>>>,
     space: Option<Arc<Space>>,
-    urgency: Urgency,
+    /// Whether compactions are urgent, those that run included.
+    pub(super) urgency: Urgency,
 }
 
 impl RowFilter {
     /// One that leaves nothing out. Compactions end when `space` is exhausted, and leave the
     /// processors to others unless they are urgent.
-    pub(super) fn new(space: Option<Arc<Space>>, urgency: Urgency) -> Self {
-        Self { dropped: Arc::default(), space, urgency }
+    pub(super) fn new(space: Option<Arc<Space>>) -> Self {
+        Self { dropped: Arc::default(), space, urgency: Urgency::default() }
     }
 
     /// Leaves these keyspaces out from the next compaction on.
