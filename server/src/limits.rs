@@ -90,6 +90,9 @@ pub const TURN_BYTES: usize = READ_CHUNK_BYTES / 4;
 /// Requests of one connection that are executed before its replies are written.
 pub const PIPELINE_BATCH_REQUESTS: usize = 10_000;
 
+/// Requests at once that make a pipeline, for which a client may be served by another thread.
+pub const PIPELINE_REQUESTS_MIN: usize = 4;
+
 /// Arguments up to which a read runs on the connections' threads; longer ones run beside them, so that
 /// an MGET of a million keys holds up nobody else.
 pub const READ_INLINE_ARGS_MAX: usize = 256;

@@ -57,6 +57,15 @@ pub(crate) fn encrypted(stream: Encrypted) -> (Reader, Writer) {
     (Reader::Tls(read, socket), Writer::Tls(write))
 }
 
+/// The socket of the halves of a plain connection; `None` of a TLS connection.
+pub(crate) fn whole(read: Reader, write: Writer) -> Option<TcpStream> {
+    match (read, write) {
+        // They are of one connection, so this does not fail.
+        (Reader::Plain(read), Writer::Plain(write)) => read.reunite(write).ok(),
+        _ => None,
+    }
+}
+
 impl Reader {
     /// Waits for bytes and adds them to `buffer`; 0: the client has ended. What is cancelled has
     /// read nothing.

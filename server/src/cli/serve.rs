@@ -173,7 +173,7 @@ async fn serve(settings: Arc<Settings>, shutdown: CancellationToken) -> io::Resu
     let peer_server =
         PeerServer { node: node.clone(), bootstrap: bootstrap.clone(), stop: peer_stop.clone() };
     crate::tasks::spawn(peer_server.run(peers, door));
-    clients.run(&server, ConnectionThreads::start(values.connection_threads(), &node)?);
+    clients.run(&server, ConnectionThreads::start(&values, &node)?);
     crate::tasks::spawn(tls.watch(settings.clone(), stop.clone()));
     crate::tasks::spawn(server.clone().sample());
     crate::tasks::spawn(server.clone().evict_clients());

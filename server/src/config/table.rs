@@ -111,7 +111,7 @@ static NETWORK: &[Setting] = &[
         "io-threads",
         "0",
         count(0, 128, |v| &mut v.io_threads),
-        "Threads that serve connections; each connection stays on one. The first of them runs Raft too. 0: half as many as there are cores, two to four, or one where there is one core.",
+        "Threads that serve connections. The first of them runs Raft too. 0: half as many as there are cores, two to four, or one where there is one core; with two or three cores the second thread serves clients that send pipelines or use TLS.",
     )
     .at_start()
     .unit("threads"),

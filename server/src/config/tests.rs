@@ -42,6 +42,18 @@ fn every_default_fits_its_row_and_every_name_is_unique_and_plain() {
 }
 
 #[test]
+fn threads_and_who_uses_them_follow_the_cores_unless_they_are_given() {
+    use super::values::{connection_threads_on, spreads_all_clients_on};
+    let on = |cores| (connection_threads_on(cores), spreads_all_clients_on(cores));
+    let expected = [(1, false), (2, false), (2, false), (2, true), (2, true), (3, true), (3, true)];
+    assert_eq!([1, 2, 3, 4, 5, 6, 7].map(on), expected);
+    assert_eq!([8, 64].map(on), [(4, true); 2]);
+    let mut given = defaults();
+    given.io_threads = 3;
+    assert_eq!((given.connection_threads(), given.spreads_all_clients()), (3, true));
+}
+
+#[test]
 fn what_is_shown_can_be_given_again() {
     for setting in all().filter(|setting| !matches!(setting.kind, Kind::Derived { .. })) {
         let mut values = defaults();

@@ -317,11 +317,15 @@ impl Values {
 
     /// Threads that serve connections.
     pub fn connection_threads(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         match self.io_threads {
             0 => connection_threads_on(cores()),
             count => count as usize,
         }
+    }
+
+    /// Whether every thread serves clients of all kinds; else those beside the first serve busy ones.
+    pub fn spreads_all_clients(&self) -> bool {
+        self.io_threads != 0 || spreads_all_clients_on(cores())
     }
 
     /// Host and port of the client listener.
@@ -389,14 +393,23 @@ impl Values {
     }
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// One core has nothing left for a second thread; with two, what one thread waits for another does.
-const fn connection_threads_on(cores: usize) -> usize {
+pub(super) const fn connection_threads_on(cores: usize) -> usize {
     match cores {
         0 | 1 => 1,
         2..=5 => 2,
         6 | 7 => 3,
         8.. => 4,
     }
+}
+
+/// With more threads than half of the cores there are no others for Raft, the log and clients of this machine.
+pub(super) const fn spreads_all_clients_on(cores: usize) -> bool {
+    connection_threads_on(cores) <= cores / 2
 }
 
 /// Splits `host:port`; the host of an IPv6 address may stand in brackets, which are removed.

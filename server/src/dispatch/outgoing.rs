@@ -83,6 +83,11 @@ impl Outgoing {
         }
     }
 
+    /// The writing half, for who writes in another way from now on; what waits is lost.
+    pub(crate) fn into_writer(self) -> Writer {
+        self.write
+    }
+
     /// Waits for the connection's turn with something that takes long.
     pub(crate) async fn turn(&self) {
         self.turns.wait().await;

@@ -1,9 +1,13 @@
 //! One client's connection: reads all it can, executes the pipeline, writes the replies at once.
+//!
+//! It may move to another thread once, between two requests: all that it knows goes along, and the
+//! client notices nothing.
 
 use crate::clients::{Client, MonitorFeed};
 use crate::dispatch;
 use crate::dispatch::outgoing::Outgoing;
-use crate::limits::{PIPELINE_BATCH_REQUESTS, TURN_BYTES};
+use crate::limits::{PIPELINE_BATCH_REQUESTS, PIPELINE_REQUESTS_MIN, TURN_BYTES};
+use crate::net::threads::{ConnectionThreads, Thread};
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::session::Session;
@@ -20,18 +24,26 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// Serves a client without TLS until it leaves, is killed, or the node stops.
-pub(crate) async fn serve(server: Arc<Server>, stream: TcpStream, remote: SocketAddr) {
+/// Serves a client without TLS until it leaves, is killed, or the node stops; on another of `threads`
+/// if that is better when it sends pipelines.
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    threads: Arc<ConnectionThreads>,
+    stream: TcpStream,
+    remote: SocketAddr,
+) {
     let socket = Socket::of(&stream, remote, false);
     let (read, write) = stream::plain(stream);
-    serve_halves(server, socket, read, write).await;
+    let mut connection = Connection::begin(server, socket, read, write);
+    connection.threads = Some(threads);
+    connection.serve().await;
 }
 
 /// As [`serve`], for a client whose TLS handshake is done.
 pub(crate) async fn serve_encrypted(server: Arc<Server>, stream: Encrypted, remote: SocketAddr) {
     let socket = Socket::of(&stream.get_ref().0.0, remote, true);
     let (read, write) = stream::encrypted(stream);
-    serve_halves(server, socket, read, write).await;
+    Connection::begin(server, socket, read, write).serve().await;
 }
 
 /// What is known of a connection beside its bytes.
@@ -49,46 +61,6 @@ impl Socket {
     }
 }
 
-async fn serve_halves(server: Arc<Server>, socket: Socket, read: Reader, write: Writer) {
-    let Socket { local, remote, descriptor, tls } = socket;
-    let now_ms = crate::clock::unix_ms();
-    let client = server.clients.register(remote, local, descriptor, now_ms);
-    let users = server.users();
-    let authenticated = users.default_is_open(&server.settings.load().requirepass);
-    let account = users.default_account();
-    let mut session = Session::new(client.clone(), account, authenticated);
-    session.tls = tls;
-    let mut connection = Connection {
-        session,
-        outgoing: Outgoing::new(server.clone(), write),
-        server: server.clone(),
-        read,
-        scanner: Scanner::new(),
-        buffer: BytesMut::new(),
-        monitor: None,
-    };
-    tokio::select! {
-        // First: what it sends after somebody learned that it was killed is not executed.
-        biased;
-        () = client.killed() => {}
-        ended = connection.run() => {
-            if let Err(error) = ended {
-                tracing::debug!(client = client.id, %error, "connection ended");
-            }
-            connection.outgoing.finish().await;
-        }
-    }
-    // A crowd that leaves at once keeps nobody waiting for its sockets to be closed, nor memory.
-    connection.read.release_room(&mut connection.buffer);
-    connection.buffer = BytesMut::new();
-    let closing = server.closing.acquire().await;
-    // First: who sees the socket closed and asks, on another thread, finds no such client.
-    server.clients.remove(client.id);
-    drop(connection);
-    tokio::task::yield_now().await;
-    drop(closing);
-}
-
 struct Connection {
     server: Arc<Server>,
     session: Session,
@@ -97,6 +69,14 @@ struct Connection {
     scanner: Scanner,
     buffer: BytesMut,
     monitor: Option<MonitorFeed>,
+    /// Where it may move to; `None`: it stays.
+    threads: Option<Arc<ConnectionThreads>>,
+}
+
+/// Why a connection is not served here any more.
+enum End {
+    Closed,
+    Moves(Thread),
 }
 
 /// Returns when the client has hung up while it waits in WAIT or the like. A client that only
@@ -125,13 +105,96 @@ enum Event {
 }
 
 impl Connection {
-    async fn run(&mut self) -> io::Result<()> {
+    fn begin(server: Arc<Server>, socket: Socket, read: Reader, write: Writer) -> Self {
+        let Socket { local, remote, descriptor, tls } = socket;
+        let now_ms = crate::clock::unix_ms();
+        let client = server.clients.register(remote, local, descriptor, now_ms);
+        let users = server.users();
+        let authenticated = users.default_is_open(&server.settings.load().requirepass);
+        let account = users.default_account();
+        let mut session = Session::new(client, account, authenticated);
+        session.tls = tls;
+        Connection {
+            session,
+            outgoing: Outgoing::new(server.clone(), write),
+            server,
+            read,
+            scanner: Scanner::new(),
+            buffer: BytesMut::new(),
+            monitor: None,
+            threads: None,
+        }
+    }
+
+    /// Serves the client until the connection ends or moves.
+    async fn serve(mut self) {
+        let client = self.session.client.clone();
+        tokio::select! {
+            // First: what it sends after somebody learned that it was killed is not executed.
+            biased;
+            () = client.killed() => {}
+            ended = self.run() => {
+                match ended {
+                    Ok(End::Moves(thread)) => return self.move_to(&thread),
+                    Ok(End::Closed) => {}
+                    Err(error) => {
+                        tracing::debug!(client = client.id, %error, "connection ended");
+                    }
+                }
+                self.outgoing.finish().await;
+            }
+        }
+        // A crowd that leaves at once keeps nobody waiting for its sockets to be closed, nor memory.
+        self.read.release_room(&mut self.buffer);
+        self.buffer = BytesMut::new();
+        let server = self.server.clone();
+        let closing = server.closing.acquire().await;
+        // First: who sees the socket closed and asks, on another thread, finds no such client.
+        server.clients.remove(client.id);
+        drop(self);
+        tokio::task::yield_now().await;
+        drop(closing);
+    }
+
+    /// Has another thread serve the client, who waits for nothing and may have sent the beginning of a
+    /// request.
+    fn move_to(self, thread: &Thread) {
+        let Connection { server, session, read, outgoing, scanner, buffer, monitor, .. } = self;
+        let (clients, id) = (server.clone(), session.client.id);
+        let lost = move |error: io::Error| {
+            tracing::warn!(client = id, %error, "a client could not be served on another thread");
+            clients.clients.remove(id);
+        };
+        let is_lost = lost.clone();
+        let go_on = move |stream: io::Result<TcpStream>| async move {
+            let (read, write) = match stream {
+                Ok(stream) => stream::plain(stream),
+                Err(error) => return is_lost(error),
+            };
+            let outgoing = Outgoing::new(server.clone(), write);
+            let threads = None;
+            let moved =
+                Connection { server, session, read, outgoing, scanner, buffer, monitor, threads };
+            moved.serve().await;
+        };
+        let moved = match stream::whole(read, outgoing.into_writer()) {
+            Some(stream) => thread.serve(stream, go_on),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        };
+        moved.unwrap_or_else(lost);
+    }
+
+    async fn run(&mut self) -> io::Result<End> {
         let mut requests: Vec<Request> = Vec::new();
+        let mut moves_to = None;
         loop {
             let broken = self.scan(&mut requests);
             if !requests.is_empty() {
                 // Others may read while these are executed.
                 self.read.release_room(&mut self.buffer);
+                if requests.len() >= PIPELINE_REQUESTS_MIN {
+                    moves_to = moves_to.or_else(|| self.threads.take()?.of_pipelines().cloned());
+                }
                 let batch = requests.drain(..);
                 let client = self.session.client.clone();
                 let executed =
@@ -139,10 +202,11 @@ impl Connection {
                 tokio::select! {
                     biased;
                     executed = executed => executed?,
-                    () = left_while_blocked(&self.read, &client) => return Ok(()),
+                    () = left_while_blocked(&self.read, &client) => return Ok(End::Closed),
                 }
                 if self.session.closing {
-                    return self.outgoing.flush(&self.session).await;
+                    self.outgoing.flush(&self.session).await?;
+                    return Ok(End::Closed);
                 }
                 if self.session.monitor && self.monitor.is_none() {
                     self.monitor = self.session.client.take_monitor_feed();
@@ -158,11 +222,16 @@ impl Connection {
             if let Some(error) = broken {
                 self.outgoing.add_bytes(|buffer| error.encode(buffer));
                 self.server.metrics.record_error("ERR");
-                return self.outgoing.flush(&self.session).await;
+                self.outgoing.flush(&self.session).await?;
+                return Ok(End::Closed);
             }
             self.outgoing.flush(&self.session).await?;
+            if let Some(thread) = moves_to.take() {
+                self.read.release_room(&mut self.buffer);
+                return Ok(End::Moves(thread));
+            }
             match self.wait().await? {
-                Event::Bytes(0) | Event::Idle | Event::Stop => return Ok(()),
+                Event::Bytes(0) | Event::Idle | Event::Stop => return Ok(End::Closed),
                 Event::Bytes(bytes) => {
                     self.session.client.total_input_bytes.fetch_add(bytes as u64, Relaxed);
                     self.server.metrics.net_input_bytes.add(bytes as u64);

@@ -3,13 +3,14 @@
 use crate::limits::{ACCEPTS_PER_TURN, DESCRIPTORS_RESERVED};
 use crate::net::connection;
 use crate::net::handshake::{Handshakes, Pending, shake_hands};
-use crate::net::threads::ConnectionThreads;
+use crate::net::threads::{ConnectionThreads, Thread};
 use crate::node_control::NodeControl;
 use crate::server::Server;
 use crate::stream::{self, Encrypted};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ pub(crate) async fn run(
     listener: TcpListener,
     threads: Arc<ConnectionThreads>,
 ) {
-    accept_all(server, listener, &threads, None).await;
+    accept_all(server, listener, threads, None).await;
 }
 
 /// Accepts clients by TLS until the node stops.
@@ -82,13 +83,13 @@ pub(crate) async fn run_tls(
     listener: TcpListener,
     threads: Arc<ConnectionThreads>,
 ) {
-    accept_all(server, listener, &threads, Some(Arc::default())).await;
+    accept_all(server, listener, threads, Some(Arc::default())).await;
 }
 
 async fn accept_all(
     server: Arc<Server>,
     listener: TcpListener,
-    threads: &ConnectionThreads,
+    threads: Arc<ConnectionThreads>,
     handshakes: Option<Arc<Handshakes>>,
 ) {
     let mut in_turn = 0;
@@ -100,7 +101,7 @@ async fn accept_all(
         match accepted {
             Ok((stream, remote)) => {
                 let remote = as_known(remote);
-                accept(&server, threads, stream, remote, handshakes.as_ref());
+                accept(&server, &threads, stream, remote, handshakes.as_ref());
                 in_turn += 1;
                 if in_turn == ACCEPTS_PER_TURN {
                     in_turn = 0;
@@ -129,7 +130,7 @@ fn is_protected_from(remote: SocketAddr, mode: bool, default_user_is_open: bool)
 
 fn accept(
     server: &Arc<Server>,
-    threads: &ConnectionThreads,
+    threads: &Arc<ConnectionThreads>,
     stream: TcpStream,
     remote: SocketAddr,
     handshakes: Option<&Arc<Handshakes>>,
@@ -157,10 +158,15 @@ fn accept(
     let keepalive = Duration::from_secs(values.tcp_keepalive_s);
     let own = server.clone();
     let served = set_options(&stream, keepalive).and_then(|()| match handshakes {
-        None => threads.serve(stream, move |stream| connection::serve(own, stream, remote)),
+        None => {
+            let threads = threads.clone();
+            place(threads.clone().of_new_client(false), stream, move |stream| {
+                connection::serve(own, threads, stream, remote)
+            })
+        }
         Some(handshakes) => {
             let pending = Pending::begin(own.clone(), handshakes.clone());
-            threads.serve(stream, move |stream| async move {
+            place(threads.of_new_client(true), stream, move |stream| async move {
                 match (shake_hands(stream, remote, pending).await, refusal) {
                     (Some(stream), None) => connection::serve_encrypted(own, stream, remote).await,
                     (Some(stream), Some(refusal)) => refuse_encrypted(stream, refusal).await,
@@ -172,6 +178,27 @@ fn accept(
     if let Err(error) = served {
         tracing::debug!(%error, "a client went away at once");
     }
+}
+
+/// Serves a client on `thread`, or on this one. An error: the socket is unusable.
+fn place<Served>(
+    thread: Option<&Thread>,
+    stream: TcpStream,
+    serve: impl FnOnce(TcpStream) -> Served + Send + 'static,
+) -> io::Result<()>
+where
+    Served: Future<Output = ()> + Send + 'static,
+{
+    let Some(thread) = thread else {
+        crate::tasks::spawn(serve(stream));
+        return Ok(());
+    };
+    thread.serve(stream, |stream| async {
+        match stream {
+            Ok(stream) => serve(stream).await,
+            Err(error) => tracing::warn!(%error, "a client could not be served"),
+        }
+    })
 }
 
 fn set_options(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {

@@ -6,6 +6,8 @@ use kvorum_tests::cluster::Cluster;
 use kvorum_tests::load::Load;
 use kvorum_tests::node::{Node, wait_until};
 use protocol::{Reply, key_slot};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -92,6 +94,89 @@ fn clients_on_several_threads_see_each_other() {
     );
     let (status, _) = node.terminate();
     assert!(status.success(), "a stop ends them all: {status}");
+}
+
+/// Sends bytes and reads exactly these.
+fn exchange(socket: &mut TcpStream, sent: &str, expected: &str) {
+    socket.write_all(sent.as_bytes()).expect("the node takes it");
+    let mut received = vec![0; expected.len()];
+    socket.read_exact(&mut received).unwrap_or_else(|error| panic!("{expected:?}: {error}"));
+    assert_eq!(received.escape_ascii().to_string(), expected.as_bytes().escape_ascii().to_string());
+}
+
+/// How often the second thread of connections has run.
+fn runs_of_second_thread(node: &Node) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.pid().unwrap())).unwrap();
+    for task in tasks.map(|task| task.unwrap().path()) {
+        if std::fs::read_to_string(task.join("comm")).unwrap().trim() == "connections-1" {
+            let figures = std::fs::read_to_string(task.join("schedstat")).unwrap();
+            return figures.split_whitespace().nth(2).unwrap().parse().unwrap();
+        }
+    }
+    panic!("there is no second thread");
+}
+
+/// On two or three cores, a client that sends a pipeline may be served by another thread from then on.
+#[test]
+fn a_client_that_moves_to_another_thread_notices_nothing() {
+    let cores = thread::available_parallelism().unwrap().get();
+    let cluster = Cluster::start(1, if cores == 1 { &["io-threads=2"] } else { &[] });
+    let node = &cluster.nodes[0];
+    let mut single: Vec<Client> = (0..4).map(|_| node.client()).collect();
+    let before = runs_of_second_thread(node);
+    for _ in 0..100 {
+        single.iter_mut().for_each(|client| expect(client, "ECHO alone", "alone"));
+    }
+    let singly = runs_of_second_thread(node) - before;
+    let mut sockets = Vec::new();
+    for number in 0..6 {
+        let mut socket = TcpStream::connect(&node.addr).unwrap();
+        socket.set_read_timeout(Some(PROGRESS_WAIT)).unwrap();
+        // It moves with a name, a database, half a block and half a request.
+        let pipeline = format!(
+            "SELECT 3\r\nCLIENT SETNAME name-{number}\r\nMULTI\r\nSET k{number} 1\r\nINCR k{number}\r\nIN"
+        );
+        let queued = "+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n";
+        exchange(&mut socket, &pipeline, queued);
+        let rest = format!("CR k{number}\r\nEXEC\r\n");
+        exchange(&mut socket, &rest, "+QUEUED\r\n*3\r\n+OK\r\n:2\r\n:3\r\n");
+        exchange(&mut socket, "CLIENT GETNAME\r\n", &format!("$6\r\nname-{number}\r\n"));
+        exchange(&mut socket, &format!("GET k{number}\r\n"), "$1\r\n3\r\n");
+        sockets.push(socket);
+    }
+    let before = runs_of_second_thread(node);
+    for _ in 0..100 {
+        sockets.iter_mut().for_each(|socket| exchange(socket, "PING\r\n", "+PONG\r\n"));
+    }
+    let moved = runs_of_second_thread(node) - before;
+    assert!(moved >= 100, "nobody was served there: {moved}");
+    if (2..4).contains(&cores) {
+        assert!(singly < 100, "who sends no pipelines is served there, too: {singly}");
+    }
+    // Some of them listen, and are then killed, wherever they are.
+    let pings = "PING\r\n".repeat(4);
+    let pongs = "+PONG\r\n".repeat(4);
+    for number in 0..4 {
+        let mut socket = TcpStream::connect(&node.addr).unwrap();
+        socket.set_read_timeout(Some(PROGRESS_WAIT)).unwrap();
+        let pipeline = format!("CLIENT SETNAME listener\r\n{pings}MONITOR\r\n");
+        exchange(&mut socket, &pipeline, &format!("+OK\r\n{pongs}+OK\r\n"));
+        expect(&mut single[0], &format!("ECHO heard-{number}"), &format!("heard-{number}"));
+        let mut heard = Vec::new();
+        let wanted = format!("heard-{number}");
+        while !String::from_utf8_lossy(&heard).contains(&wanted) {
+            let mut chunk = [0; 1024];
+            let bytes = socket.read(&mut chunk).expect("what others send is shown");
+            assert!(bytes > 0, "the node closed the connection");
+            heard.extend_from_slice(&chunk[..bytes]);
+        }
+        let list = text(&single[0].ask("CLIENT LIST"));
+        let line = list.lines().find(|line| line.contains("name=listener")).expect("it is listed");
+        let id = line.split(' ').find_map(|field| field.strip_prefix("id=")).expect("an id");
+        expect(&mut single[0], &format!("CLIENT KILL ID {id}"), "1");
+        socket.read_to_end(&mut heard).expect("its socket is closed");
+        expect(&mut single[0], &format!("CLIENT KILL ID {id}"), "0");
+    }
 }
 
 #[test]
