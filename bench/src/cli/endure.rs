@@ -45,8 +45,9 @@ pub(super) struct SoakArgs {
     /// Requests per second, instead of a share of the maximum.
     #[arg(long, value_name = "PER-SECOND", conflicts_with = "share", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
-    /// How long the maximum is measured: long enough that compactions are part of it.
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    /// How long the maximum is measured: long enough that it is sustained. What a store takes in the first
+    /// minute after a rest, its compactions repay later.
+    #[arg(long, value_name = "SECONDS", default_value = "180", value_parser = seconds)]
     maximum: Duration,
     /// Time at the rate before counting begins.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
