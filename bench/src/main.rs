@@ -49,6 +49,7 @@ mod process;
 mod replies;
 mod report;
 mod soak;
+mod speed;
 mod stats;
 mod steady;
 mod target;

@@ -13,6 +13,7 @@ use crate::machine::Machine;
 use crate::peers::{Servers, in_thread, plan, start_and_fill};
 use crate::point::{Case, Dataset, Point};
 use crate::process::{Disk, Sample, Usage, Watch, Watched};
+use crate::speed;
 use crate::stats::{Class, Latency, Series};
 use crate::steady::{find_rate, rest};
 use crate::target::{Peer, Running};
@@ -79,6 +80,8 @@ pub(crate) struct Watermark {
     disk_bytes: Vec<u64>,
     /// The same of the first node, by the first folder or file below its directory.
     parts: BTreeMap<String, u64>,
+    /// What a fixed piece of work took on each processor, in milliseconds of its time.
+    work_ms: Vec<f64>,
 }
 
 /// What a long run found.
@@ -240,6 +243,7 @@ impl Sampler {
                     resident_bytes: processes.iter().map(resident).collect(),
                     disk_bytes: directories.iter().map(|directory| disk_bytes(directory)).collect(),
                     parts: directories.first().map(|first| parts(first)).unwrap_or_default(),
+                    work_ms: speed::measure(),
                 };
                 if sender.send(mark).is_err() {
                     return;

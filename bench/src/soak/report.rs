@@ -4,6 +4,7 @@ use super::{Soak, Watermark};
 use crate::bound::Bound;
 use crate::chart::{Axis, Chart, Line, Page, Scale};
 use crate::comparison::{percentile_axis, percentile_line};
+use crate::speed::Slowdown;
 use crate::stats::Slice;
 use std::fmt;
 
@@ -122,6 +123,7 @@ impl Soak {
                 self.marks("node", |mark, index| mark.disk_bytes.get(index).copied()),
             ),
             chart("Disk use of the first node", "MiB", Scale::Linear, self.parts()),
+            chart("Time for a fixed piece of work", "ms", Scale::Linear, self.work()),
         ]
     }
 
@@ -136,6 +138,19 @@ impl Soak {
             Line { name, colour: index, points: points.collect(), joined: true }
         };
         (0..count).map(line).collect()
+    }
+
+    fn work(&self) -> Vec<Line> {
+        let processors = self.watermarks.first().map_or(0, |mark| mark.work_ms.len());
+        let line = |processor: usize| {
+            let points = self.watermarks.iter().filter_map(|mark| {
+                let ms = *mark.work_ms.get(processor)?;
+                Some((mark.second, ms, format!("{:.0} s: {ms:.2} ms", mark.second)))
+            });
+            let name = format!("processor {processor}");
+            Line { name, colour: processor, points: points.collect(), joined: true }
+        };
+        (0..processors).map(line).collect()
     }
 
     fn parts(&self) -> Vec<Line> {
@@ -184,6 +199,13 @@ impl fmt::Display for Soak {
                 latency.max_us / 1e3
             )?;
         }
+        let work = self.watermarks.iter().flat_map(|mark| mark.work_ms.iter().copied());
+        if let Some(Slowdown { p50, p90, max }) = Slowdown::of(work) {
+            writeln!(
+                f,
+                "the same piece of work took {p50:.2} (p50), {p90:.2} (p90), {max:.2} (max) times as long as at its fastest"
+            )?;
+        }
         for usage in &self.usage {
             writeln!(
                 f,
@@ -226,6 +248,7 @@ mod tests {
             resident_bytes: Vec::new(),
             disk_bytes: Vec::new(),
             parts: [("state".to_owned(), bytes)].into(),
+            work_ms: Vec::new(),
         };
         let marks = |sizes: &[(usize, u64)]| -> Vec<Watermark> {
             sizes.iter().flat_map(|&(count, bytes)| vec![mark(bytes); count]).collect()
