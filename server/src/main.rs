@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-/// glibc's allocator spends a tenth of a pipelined write on consolidating small blocks.
+/// Values are made by one thread and freed by another, thousands of times a millisecond, and memory that
+/// is free goes back to the system: `server/docs/decisions/2026-11-23-memory-is-jemallocs.md`. Its options are
+/// in `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     kvorum::cli::run()
