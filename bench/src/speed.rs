@@ -5,16 +5,17 @@
 //! fixed piece of work, of instructions that a processor does several of at once, is done on each
 //! processor in turn and timed by the time that it had the processor for.
 
-use serde::Serialize;
-
 /// Steps of the piece of work: about a millisecond.
 const STEPS: u64 = 400_000;
 
 /// How much longer than at its fastest the piece of work took, over a whole run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Slowdown {
+    /// Half of the times were at most so many times the fastest.
     pub(crate) p50: f64,
+    /// Nine of ten were.
     pub(crate) p90: f64,
+    /// The slowest.
     pub(crate) max: f64,
 }
 
