@@ -8,28 +8,6 @@
 /// Steps of the piece of work: about a millisecond.
 const STEPS: u64 = 400_000;
 
-/// How much longer than at its fastest the piece of work took, over a whole run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Slowdown {
-    /// Half of the times were at most so many times the fastest.
-    pub(crate) p50: f64,
-    /// Nine of ten were.
-    pub(crate) p90: f64,
-    /// The slowest.
-    pub(crate) max: f64,
-}
-
-impl Slowdown {
-    /// From all times of a run; `None` without any.
-    pub(crate) fn of(times: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut times: Vec<f64> = times.collect();
-        times.sort_by(f64::total_cmp);
-        let fastest = *times.first()?;
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100] / fastest;
-        Some(Self { p50: at(50), p90: at(90), max: at(100) })
-    }
-}
-
 /// The time that the piece of work takes on each processor that this thread may use, in milliseconds;
 /// empty where that cannot be told. Takes about as many milliseconds.
 #[cfg(target_os = "linux")]
@@ -73,19 +51,10 @@ fn work(steps: u64) -> u64 {
     chains.into_iter().fold(0, u64::wrapping_add)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_slowdown_is_held_against_the_fastest() {
-        let times = (0..=100).map(|tenth| 2.0 + f64::from(tenth) / 50.0);
-        let slowdown = Slowdown::of(times).unwrap();
-        assert_eq!(slowdown, Slowdown { p50: 1.5, p90: 1.9, max: 2.0 });
-        assert_eq!(Slowdown::of(std::iter::empty()), None);
-    }
-
-    #[cfg(target_os = "linux")]
     #[test]
     fn every_processor_is_measured_and_the_thread_may_go_anywhere_again() {
         let processors = std::thread::available_parallelism().unwrap().get();

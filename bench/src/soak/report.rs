@@ -4,8 +4,7 @@ use super::{Soak, Watermark};
 use crate::bound::Bound;
 use crate::chart::{Axis, Chart, Line, Page, Scale};
 use crate::comparison::{percentile_axis, percentile_line};
-use crate::speed::Slowdown;
-use crate::stats::Slice;
+use crate::stats::{Slice, Spread};
 use std::fmt;
 
 /// Bounds of a run that is held for hours.
@@ -200,10 +199,11 @@ impl fmt::Display for Soak {
             )?;
         }
         let work = self.watermarks.iter().flat_map(|mark| mark.work_ms.iter().copied());
-        if let Some(Slowdown { p50, p90, max }) = Slowdown::of(work) {
+        if let Some(Spread { median, min, max }) = Spread::of(work) {
+            let (median, max) = (median / min, max / min);
             writeln!(
                 f,
-                "the same piece of work took {p50:.2} (p50), {p90:.2} (p90), {max:.2} (max) times as long as at its fastest"
+                "the same piece of work took {median:.2} (median), {max:.2} (most) times as long as at its fastest"
             )?;
         }
         for usage in &self.usage {
