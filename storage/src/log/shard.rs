@@ -57,6 +57,15 @@ pub(super) enum Lookup {
     OnDisk(Vec<(LogPosition, Place)>),
 }
 
+/// Memory that an entry takes in a cache: its payload as allocators round it up, with four sizes from one
+/// power of two to the next, the shared head of the payload, and the entry itself.
+fn memory_bytes(entry: &LogEntry) -> usize {
+    const HEAD_BYTES: usize = 32;
+    let payload = entry.payload.len();
+    let step = (payload.next_power_of_two() / 8).max(16);
+    payload.next_multiple_of(step) + HEAD_BYTES + size_of::<LogEntry>()
+}
+
 #[derive(Default)]
 pub(super) struct ShardState {
     pub(super) vote: Option<SavedVote>,
@@ -134,7 +143,7 @@ impl ShardState {
         for (entry, ticket) in entries.iter().zip(ticket..) {
             let place = Where::Queued(ticket);
             self.slots.push_back(Slot { term: entry.position.term, place });
-            self.tail_bytes += entry.payload.len();
+            self.tail_bytes += memory_bytes(entry);
             self.tail.push_back(entry.clone());
         }
     }
@@ -154,7 +163,7 @@ impl ShardState {
         self.slots.truncate(keep);
         let kept = self.tail.len().saturating_sub(drop);
         for entry in self.tail.drain(kept..) {
-            self.tail_bytes -= entry.payload.len();
+            self.tail_bytes -= memory_bytes(&entry);
         }
         Some(keep.checked_sub(1).and_then(|_| self.last()))
     }
@@ -187,7 +196,7 @@ impl ShardState {
         }
     }
 
-    /// Payload bytes in the cache.
+    /// Memory that the cache takes, by [`memory_bytes`].
     pub(super) fn cached_bytes(&self) -> usize {
         self.tail_bytes
     }
@@ -206,7 +215,7 @@ impl ShardState {
 
     fn drop_oldest_cached(&mut self) {
         if let Some(entry) = self.tail.pop_front() {
-            self.tail_bytes -= entry.payload.len();
+            self.tail_bytes -= memory_bytes(&entry);
         }
     }
 
@@ -291,7 +300,11 @@ mod tests {
         state.append(&[entry(2, 2)], 200);
         state.landed(1, 100, &[place(64), place(120), place(176)]);
         state.evict(usize::MAX);
-        assert_eq!(state.cached_bytes(), 10, "entry 2 of term 2 is not in a file yet");
+        assert_eq!(
+            state.cached_bytes(),
+            memory_bytes(&entry(2, 2)),
+            "entry 2 of term 2 is not in a file yet"
+        );
         state.landed(2, 200, &[place(232)]);
         state.evict(usize::MAX);
         match state.lookup(0..9, 1000, 1000) {
@@ -313,6 +326,18 @@ mod tests {
             Lookup::OnDisk(_) => panic!("all cached"),
         };
         assert_eq!((count(0), count(10), count(29), count(30), count(1000)), (1, 1, 2, 3, 7));
+    }
+
+    #[test]
+    fn cached_entries_count_what_they_take() {
+        let bytes = |len: usize| {
+            let payload = vec![0; len].into();
+            memory_bytes(&LogEntry { payload, ..entry(1, 1) })
+                - memory_bytes(&LogEntry { payload: Bytes::new(), ..entry(1, 1) })
+        };
+        let sizes = [1, 16, 17, 100, 128, 129, 4096, 4097, 60_000, 98_304, 98_305];
+        let taken = [16, 16, 32, 112, 128, 160, 4096, 5120, 65_536, 98_304, 114_688];
+        assert_eq!(sizes.map(bytes), taken);
     }
 
     #[test]

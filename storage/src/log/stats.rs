@@ -44,7 +44,7 @@ pub struct LogStats {
     pub appended_bytes: u64,
     /// Operations waiting for the writer.
     pub queued: usize,
-    /// Payload bytes in the tail caches of all shards.
+    /// Memory that the tail caches of all shards take.
     pub cache_bytes: usize,
     /// Entries read from files because the tail cache no longer held them.
     pub cache_misses: u64,

@@ -122,8 +122,8 @@ pub struct LogOptions {
     pub dir: PathBuf,
     /// Length of new segments, in bytes, within `SEGMENT_BYTES_RANGE`.
     pub segment_bytes: u64,
-    /// Payload bytes of written entries that all shards together keep in memory. Entries not yet
-    /// written are kept beyond that.
+    /// Memory for written entries that all shards together keep, in bytes. Entries not yet written
+    /// are kept beyond that.
     pub cache_bytes_max: usize,
     /// Who removes large files in the log's stead; None: they are removed at once.
     pub removed: Option<Removed>,
