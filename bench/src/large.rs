@@ -1,10 +1,9 @@
 //! One node with small caches and far more keys than they hold: rates, memory, lookups, restarts.
 //!
-//! The node is filled; then come rounds of GETs of random keys, of a hot set, and of keys that do
-//! not exist, one after another; then rounds of SETs of random keys. It is stopped cleanly, and the
-//! tables that it left are read without it ([`bare`]). Last come restarts: after a clean stop, and
-//! after `kill -9` in the middle of SETs, each timed from starting the process to the first right
-//! answer to GET.
+//! The node is filled; then come rounds. In each it takes SETs of random keys, then GETs of a hot set,
+//! of keys that do not exist, and of random keys; it is stopped cleanly, and right then the tables
+//! that it left are read without it ([`bare`]). It is started again, and once more after `kill -9` in
+//! the middle of SETs, each time timed from starting the process to the first right answer to GET.
 //!
 //! Memory is what is resident, against the limits that INFO names: both overlays, the block cache,
 //! the tail of the log, and what stays in memory beside the cache whatever is set.
@@ -181,12 +180,12 @@ pub(crate) struct Large {
     settings: Vec<String>,
     limits: Limits,
     fill_s: f64,
-    /// Resident memory at the end of the fill, of the GETs and of the SETs, in bytes.
+    /// Most resident memory at the end of the fill, of SETs and of GETs, in bytes.
     resident_bytes: [u64; 3],
     /// On disk at the end of the fill, in bytes.
     disk_bytes: u64,
     rounds: Vec<Round>,
-    bare: bare::Bare,
+    bare: Vec<bare::Round>,
     /// Time of each clean stop, in seconds.
     stops_s: Vec<f64>,
     /// From starting the process to the first right answer, in seconds.
@@ -205,32 +204,22 @@ pub(crate) async fn run(options: &Options) -> Result<Large, Failure> {
     let mut running = Running::start(Peer::KvorumOne, &stage.site).await?;
     let limits = limits(&running).await?;
     let fill_s = fill(&mut running, options.dataset).await?.as_secs_f64();
+    let mut resident_bytes = [resident(&running), 0, 0];
     let disk = Disk::of(running.directory());
-    let filled = resident(&running);
     rest(disk).await;
     let disk_bytes = crate::soak::disk_bytes(running.directory());
-    let mut rounds = Vec::new();
-    for round in 0..options.rounds {
-        for kind in [Kind::GetRandom, Kind::GetHot, Kind::GetAbsent] {
-            rounds.push(measure(options, &mut running, kind, round).await?);
-        }
-    }
-    let read = resident(&running);
-    for round in 0..options.rounds {
-        rounds.push(measure(options, &mut running, Kind::SetRandom, round).await?);
-    }
-    let resident_bytes = [filled, read, resident(&running)];
-    rest(disk).await;
     restart::write_witness(&running).await?;
-    let mut stops_s = vec![running.stop(0, restart::STOP_MAX).await?.as_secs_f64()];
-    let bare = read_bare(options, &running, limits).await?;
-    let mut after_stop_s = vec![restart::start(&mut running).await?];
-    let mut after_kill_s = Vec::new();
+    let (mut rounds, mut bare) = (Vec::new(), Vec::new());
+    let (mut stops_s, mut after_stop_s, mut after_kill_s) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..options.rounds {
-        if round > 0 {
-            stops_s.push(running.stop(0, restart::STOP_MAX).await?.as_secs_f64());
-            after_stop_s.push(restart::start(&mut running).await?);
+        for kind in [Kind::SetRandom, Kind::GetHot, Kind::GetAbsent, Kind::GetRandom] {
+            rounds.push(measure(options, &mut running, kind, round).await?);
+            let moment = &mut resident_bytes[if kind == Kind::SetRandom { 1 } else { 2 }];
+            *moment = resident(&running).max(*moment);
         }
+        stops_s.push(running.stop(0, restart::STOP_MAX).await?.as_secs_f64());
+        bare.push(read_bare(options, &running, limits, round).await?);
+        after_stop_s.push(restart::start(&mut running).await?);
         restart::kill_under_load(options, &mut running, round).await?;
         after_kill_s.push(restart::start(&mut running).await?);
     }
@@ -304,18 +293,20 @@ async fn read_bare(
     options: &Options,
     running: &Running,
     limits: Limits,
-) -> Result<bare::Bare, Failure> {
+    round: usize,
+) -> Result<bare::Round, Failure> {
     let read = bare::Reading {
         state: running.directory().join("state"),
         keys: options.dataset.keys,
         cache_bytes: limits.block_cache,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-        rounds: options.rounds,
+        seed: 1 + round as u64,
         warmup: options.warmup,
         duration: options.duration,
     };
     let bare = in_thread(move || bare::read(&read)).await??;
-    eprintln!("tables alone: {:.0} gets/s", bare.gets_per_second.median);
+    let (round, rate) = (round + 1, bare.gets_per_second);
+    eprintln!("round {round} of {}: {:18} {rate:>9.0}/s", options.rounds, "tables alone");
     Ok(bare)
 }
 

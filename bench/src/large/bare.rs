@@ -10,7 +10,6 @@
 use crate::error::Failure;
 use crate::keys::{Random, push_digits};
 use crate::process::Sample;
-use crate::stats::Spread;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable};
 use protocol::key_slot;
 use serde::Serialize;
@@ -40,21 +39,20 @@ pub(super) struct Reading {
     pub(super) cache_bytes: u64,
     /// Threads that read.
     pub(super) threads: usize,
-    /// How often it is measured.
-    pub(super) rounds: usize,
+    /// Says which keys.
+    pub(super) seed: u64,
     /// Time before counting begins.
     pub(super) warmup: Duration,
     /// Length of each measurement.
     pub(super) duration: Duration,
 }
 
-/// What was found.
+/// One measurement.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Bare {
-    threads: usize,
-    pub(super) gets_per_second: Spread,
+pub(super) struct Round {
+    pub(super) gets_per_second: f64,
     /// User and system time of this process for each lookup, in microseconds.
-    pub(super) cpu_us_per_get: Spread,
+    pub(super) cpu_us_per_get: f64,
     /// Part of the lookups that found a row.
     pub(super) found: f64,
 }
@@ -69,7 +67,7 @@ struct Place {
 /// Opens the tables and gets random keys.
 ///
 /// Errors: they cannot be opened or read, or hold no record.
-pub(super) fn read(reading: &Reading) -> Result<Bare, Failure> {
+pub(super) fn read(reading: &Reading) -> Result<Round, Failure> {
     let database = Database::builder(generation(&reading.state)?)
         .cache_size(reading.cache_bytes)
         .worker_threads_unchecked(0)
@@ -84,22 +82,14 @@ pub(super) fn read(reading: &Reading) -> Result<Bare, Failure> {
     let rows = database.keyspace(ROWS, KeyspaceCreateOptions::default).map_err(failed)?;
     let place = place_of_records(&database, &rows)?;
     run(reading, &rows, place, reading.warmup, 0)?;
-    let (mut rates, mut costs, mut gets, mut found) = (Vec::new(), Vec::new(), 0, 0);
-    for round in 1..=reading.rounds as u64 {
-        let (began, before) = (Instant::now(), Sample::take(std::process::id()));
-        let counts = run(reading, &rows, place, reading.duration, round)?;
-        let cpu = Sample::take(std::process::id()).cpu().saturating_sub(before.cpu());
-        rates.push(counts.0 as f64 / began.elapsed().as_secs_f64());
-        costs.push(cpu.as_secs_f64() * 1e6 / counts.0.max(1) as f64);
-        gets += counts.0;
-        found += counts.1;
-    }
-    let nothing = || Failure::new("no lookup was measured");
-    Ok(Bare {
-        threads: reading.threads,
-        gets_per_second: Spread::of(rates).ok_or_else(nothing)?,
-        cpu_us_per_get: Spread::of(costs).ok_or_else(nothing)?,
-        found: found as f64 / gets.max(1) as f64,
+    let (began, before) = (Instant::now(), Sample::take(std::process::id()));
+    let (gets, found) = run(reading, &rows, place, reading.duration, reading.seed)?;
+    let cpu = Sample::take(std::process::id()).cpu().saturating_sub(before.cpu());
+    let gets = gets.max(1) as f64;
+    Ok(Round {
+        gets_per_second: gets / began.elapsed().as_secs_f64(),
+        cpu_us_per_get: cpu.as_secs_f64() * 1e6 / gets,
+        found: found as f64 / gets,
     })
 }
 
@@ -210,12 +200,12 @@ mod tests {
             keys: 200,
             cache_bytes: 1 << 20,
             threads: 2,
-            rounds: 1,
+            seed: 1,
             warmup: Duration::ZERO,
             duration: Duration::from_millis(50),
         };
         let bare = read(&reading).unwrap();
-        assert!(bare.gets_per_second.median > 0.0);
+        assert!(bare.gets_per_second > 0.0);
         assert!((0.1..0.9).contains(&bare.found), "half of the keys are there: {bare:?}");
         let nowhere = Reading { state: directory.path().to_owned(), ..reading };
         assert!(read(&nowhere).is_err());
