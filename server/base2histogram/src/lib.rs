@@ -116,7 +116,6 @@ impl AsciiChart {
 
     /// Adds a histogram's line.
     #[must_use]
-    #[expect(clippy::should_implement_trait, reason = "openraft calls it so")]
     pub fn add(mut self, name: &'static str, histogram: Histogram) -> Self {
         self.0.push((name, histogram));
         self
