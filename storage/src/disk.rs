@@ -14,6 +14,7 @@
 //! | `generation` | the tables of one state, and fjall's traps |
 //! | `table_writes` | the door to them: one load, one compaction, and what a full disk leaves |
 //! | `compaction`, `writeback` | the threads beside them |
+//! | `pace` | how fast batches may come so that no flush waits for a compaction |
 //! | `remover` | the thread that gives the room of removed tables back bit by bit |
 //! | `retry`, `failure` | what follows a full disk, and any other failure |
 //! | `view` | a consistent read across overlays and tables |
@@ -36,6 +37,7 @@ mod filter;
 mod flush;
 mod generation;
 mod overlay;
+mod pace;
 mod priority;
 mod reclaim;
 mod remover;
@@ -65,6 +67,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use std::{fs, io};
 
 /// Where and how large.
@@ -200,6 +203,10 @@ impl Engine for DiskEngine {
         self.shared.wait_for_room()
     }
 
+    fn rest(&self) -> Duration {
+        self.shared.rest()
+    }
+
     fn durable_index(&self) -> u64 {
         self.shared.durable.load(Acquire)
     }
@@ -229,6 +236,7 @@ impl Engine for DiskEngine {
             flushes: progress.flushes,
             last_flush_ms: progress.last_flush.as_millis() as u64,
             stalls: self.shared.stalls.load(Relaxed),
+            rests: progress.rests,
             level_0_runs: version.tables.generation.level_0_runs(),
         }
     }

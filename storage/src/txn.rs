@@ -10,6 +10,7 @@ use crate::error::StorageError;
 use crate::key::StorageKey;
 use crate::snapshot::{SnapshotSink, SnapshotSource};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// A storage key and its value.
 pub type Row = (Bytes, Bytes);
@@ -75,6 +76,13 @@ pub trait Engine: Send + Sync {
     /// Blocks until `has_room` (the background flush made progress) or the flush failed.
     fn wait_for_room(&self) -> Result<(), StorageError>;
 
+    /// How long to wait before the next batch, so that those to come need not wait long in
+    /// [`Self::wait_for_room`]: longer than zero where batches come faster than they can be put into tables.
+    /// Nothing fails where nobody waits.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// The log index up to which the state survives a power cut.
     fn durable_index(&self) -> u64;
 
@@ -110,6 +118,8 @@ pub struct EngineStats {
     pub last_flush_ms: u64,
     /// Times the writer had to wait for room.
     pub stalls: u64,
+    /// Times it was asked to rest, so that it need not.
+    pub rests: u64,
     /// Flushed overlays that no compaction has merged yet; every lookup may visit each.
     pub level_0_runs: usize,
 }

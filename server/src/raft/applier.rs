@@ -180,6 +180,10 @@ impl Machine {
                 self.throttled.fetch_add(1, Ordering::Relaxed);
                 self.engine.wait_for_room()?;
             }
+            let rest = self.engine.rest();
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
             let applied = self.apply_entry(&entry, responder.is_some())?;
             Ok((responder, applied))
         };
@@ -329,9 +333,13 @@ impl Applier {
         Applier { machine, pace: Pace::unknown() }
     }
 
-    /// Waits while the store has no room, so that memory stays bounded.
+    /// Waits while the store has no room, so that memory stays bounded, and as it asks for to keep some.
     async fn wait_for_room(&self) -> io::Result<()> {
         if self.machine.engine.has_room() {
+            let rest = self.machine.engine.rest();
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
             return Ok(());
         }
         self.machine.throttled.fetch_add(1, Ordering::Relaxed);

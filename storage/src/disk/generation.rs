@@ -18,6 +18,7 @@
 
 use super::DiskOptions;
 use super::compaction::{Compact, Compactor};
+use super::pace::Pace;
 use super::priority::yield_to_requests;
 use super::reclaim::RowFilter;
 use super::sync::sync_dir;
@@ -50,13 +51,13 @@ const KEYSPACE: &str = "rows";
 /// Where fjall keeps a folder for each keyspace.
 pub(super) const KEYSPACES_DIR: &str = "keyspaces";
 /// Overlapping loads that may wait in level 0; each costs every read a look.
-const LEVEL_0_RUNS_MAX: usize = 12;
+pub(super) const LEVEL_0_RUNS_MAX: usize = 12;
 /// Waiting loads from which on a compaction is urgent.
 const LEVEL_0_RUNS_URGENT: usize = 10;
 /// Waiting loads that are merged together. All tables of the next level are written anew for them, and
 /// that level is so many tables long: with six in place of fjall's four, compactions write a
 /// seventh less. With eight it is a quarter, but lookups, which visit each, became the limit of writes.
-const LEVEL_0_RUNS_MERGED: u8 = 6;
+pub(super) const LEVEL_0_RUNS_MERGED: u8 = 6;
 /// Keys and values of one block of a table, in bytes. With what fjall adds to them a block in memory is
 /// just below 4 KiB, which the allocator hands out as such; fjall's 4,096 make it take 5 KiB.
 const BLOCK_ROWS_BYTES: u32 = 3_800;
@@ -124,6 +125,8 @@ pub(super) struct Generation {
     instants: Mutex<Instants>,
     /// What compactions leave out.
     pub(super) filter: RowFilter,
+    /// How fast batches may come.
+    pub(super) pace: Arc<Pace>,
     folder: Folder,
 }
 
@@ -182,12 +185,13 @@ impl Generation {
         let dir = rows.path().to_owned();
         let removed = removed_beside(&folder.path);
         let writes = Arc::new(TableWrites::new(rows.tree.clone(), dir.clone(), removed));
+        let pace = Arc::new(Pace::default());
         let (mut compactor, mut writeback) = (None, None);
         if options.writes_tables {
             let tree = rows.tree.clone();
             let next_table = Box::new(move || tree.next_table_id());
             writeback = Some(Writeback::start(dir.join(TABLES_DIR), next_table)?);
-            let compact = compact_once(&database, &rows, writes.clone());
+            let compact = compact_once(&database, &rows, writes.clone(), pace.clone());
             compactor = Some(Compactor::start(compact, options.space.clone())?);
         }
         let (replaced, instants) = (AtomicBool::new(false), Mutex::default());
@@ -200,6 +204,7 @@ impl Generation {
             replaced,
             instants,
             filter,
+            pace,
             folder,
         })
     }
@@ -334,6 +339,7 @@ impl Generation {
     /// Says whether compactions are urgent; returns the loads that wait in level 0.
     fn look_at_level_0(&self) -> usize {
         let runs = self.level_0_runs();
+        self.pace.see(runs);
         self.filter.urgency.set(runs >= LEVEL_0_RUNS_URGENT);
         runs
     }
@@ -365,14 +371,21 @@ impl Generation {
 }
 
 /// What the compactor does, again and again: one compaction of what fjall's strategy chooses.
-fn compact_once(database: &Database, rows: &Keyspace, writes: Arc<TableWrites>) -> Compact {
+fn compact_once(
+    database: &Database,
+    rows: &Keyspace,
+    writes: Arc<TableWrites>,
+    pace: Arc<Pace>,
+) -> Compact {
     let (tree, strategy) = (rows.tree.clone(), rows.config.compaction_strategy.clone());
     let snapshots = database.supervisor.snapshot_tracker.clone();
     Box::new(move || {
         writes.compact(|| {
             let done = tree.compact(strategy.clone(), snapshots.get_seqno_safe_to_gc());
             Ok(done.map_err(fjall::Error::from)?)
-        })
+        })?;
+        pace.see(tree.l0_run_count());
+        Ok(())
     })
 }
 

@@ -18,7 +18,10 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// The longest rest after one batch.
+const REST_MAX: Duration = Duration::from_millis(500);
 
 /// Progress of the background work.
 #[derive(Debug, Default)]
@@ -31,6 +34,10 @@ pub(super) struct Progress {
     pub(super) flushes: u64,
     /// How long the last of these took.
     pub(super) last_flush: Duration,
+    /// Until when the writer should wait with its next batch.
+    rests_until: Option<Instant>,
+    /// How often it was told to.
+    pub(super) rests: u64,
 }
 
 /// Something that is dropped by the reaper thread once nobody else holds it, because that takes long.
@@ -124,7 +131,16 @@ impl Shared {
         let version = self.version.load();
         let mut drops = false;
         let changes = changes.inspect(|change| drops |= meta::drops_a_keyspace(&change.key));
+        let before = version.active.bytes();
         version.active.commit(log_index, changes);
+        let added = version.active.bytes().saturating_sub(before);
+        let load_bytes = self.options.overlay_bytes_max;
+        let takes = version.tables.generation.pace.time_for(added, load_bytes);
+        if !takes.is_zero() {
+            let now = Instant::now();
+            let from = progress.rests_until.map_or(now, |until| until.max(now));
+            progress.rests_until = Some(from + takes.min(REST_MAX));
+        }
         if drops {
             progress.flushed_upto = Some(log_index);
             self.changed.notify_all();
@@ -138,6 +154,18 @@ impl Shared {
     pub(super) fn seal(&self, _locked: &MutexGuard<'_, Progress>, version: &Version) {
         self.version.store(Arc::new(version.sealed()));
         self.changed.notify_all();
+    }
+
+    /// How long the writer had better wait before its next batch.
+    pub(super) fn rest(&self) -> Duration {
+        let mut progress = self.progress.lock();
+        let Some(until) = progress.rests_until else { return Duration::ZERO };
+        let rest = until.saturating_duration_since(Instant::now());
+        match rest.is_zero() {
+            true => progress.rests_until = None,
+            false => progress.rests += 1,
+        }
+        rest
     }
 
     /// Whether a batch can be taken.

@@ -136,6 +136,8 @@ struct Gated {
     store: MemoryEngine,
     closed: Mutex<bool>,
     opened: Condvar,
+    /// For how long it wants a rest, once.
+    rest: Mutex<Duration>,
 }
 
 impl Gated {
@@ -176,6 +178,10 @@ impl Engine for Gated {
         Ok(())
     }
 
+    fn rest(&self) -> Duration {
+        std::mem::take(&mut self.rest.lock())
+    }
+
     fn durable_index(&self) -> u64 {
         self.store.durable_index()
     }
@@ -203,6 +209,21 @@ fn operations(words: &[&str]) -> Operations {
     let encoded = encoded.freeze();
     let Checked { certain, .. } = check_operations(&encoded).unwrap();
     Operations::new(encoded, 1, certain)
+}
+
+#[tokio::test]
+async fn what_is_applied_waits_as_long_as_the_store_wants_to_rest() {
+    let (dir, engine) = (tempfile::tempdir().unwrap(), Arc::new(Gated::default()));
+    let node = Arc::new(start_on(engine.clone(), dir.path(), &[]).await);
+    lead_alone(&node).await;
+    let long = "x".repeat(1 << 20);
+    for words in [["APPEND", "key", "1"], ["APPEND", "key", &long]] {
+        let rest = Duration::from_millis(300);
+        *engine.rest.lock() = rest;
+        let begun = std::time::Instant::now();
+        node.write(operations(&words)).await.unwrap();
+        assert!(begun.elapsed() >= rest, "{:?}", begun.elapsed());
+    }
 }
 
 #[tokio::test]

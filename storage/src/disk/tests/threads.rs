@@ -136,6 +136,31 @@ fn a_writer_without_room_waits_for_the_flush() {
 }
 
 #[test]
+fn batches_rest_while_merges_are_slower_and_only_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let generation = engine.shared.version.load().tables.generation.clone();
+    let large = "x".repeat(16 << 20);
+    put(&engine, 1, "a", &large);
+    assert_eq!(engine.rest(), Duration::ZERO);
+    generation.pace.see(8);
+    thread::sleep(Duration::from_millis(400));
+    generation.pace.see(0);
+    put(&engine, 2, "b", &large);
+    assert_eq!(engine.rest(), Duration::ZERO, "no merge is due");
+    generation.pace.see(8);
+    put(&engine, 3, "c", &large);
+    // Of 400 ms a fifth for each load, and a quarter of that for a quarter of a load.
+    let rest = engine.rest();
+    assert!(rest > Duration::from_millis(5) && rest <= Duration::from_millis(500), "{rest:?}");
+    thread::sleep(rest);
+    assert_eq!(engine.rest(), Duration::ZERO);
+    generation.pace.see(0);
+    put(&engine, 4, "d", &large);
+    assert_eq!((engine.rest(), engine.stats().rests), (Duration::ZERO, 1));
+}
+
+#[test]
 fn level_0_stays_short_however_fast_loads_come() {
     let dir = tempfile::tempdir().unwrap();
     let engine =
