@@ -13,6 +13,13 @@ use std::time::{Duration, Instant};
 /// A merge that takes longer than expected is taken for that much short of its end, at least.
 const REST_PART: u32 = 4;
 
+/// The longest that a merge is taken to need for each load: what takes longer was held up by something else,
+/// such as a full disk.
+const PER_LOAD_MAX: Duration = Duration::from_secs(3);
+
+/// The longest that a load is made to take. Should that be too short, the writer waits for the merge.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// What is known of merges of level 0.
 #[derive(Default)]
 struct Merges {
@@ -30,6 +37,7 @@ impl Merges {
             && let Some(due) = self.due.take()
         {
             let seen = now.duration_since(due) / (self.runs - runs) as u32;
+            let seen = seen.min(PER_LOAD_MAX);
             self.per_load = Some(self.per_load.map_or(seen, |known| (3 * known + seen) / 4));
         }
         self.runs = runs;
@@ -47,7 +55,7 @@ impl Merges {
         let rest = whole.saturating_sub(now.duration_since(due)).max(whole / REST_PART);
         // One more than level 0 takes: it fills in memory.
         let loads = (LEVEL_0_RUNS_MAX + 1).saturating_sub(self.runs).max(1);
-        rest / loads as u32
+        (rest / loads as u32).min(LOAD_TIME_MAX)
     }
 }
 
@@ -110,11 +118,22 @@ mod tests {
     fn a_full_level_0_leaves_the_room_of_an_overlay() {
         let (start, mut merges) = (Instant::now(), Merges::default());
         merges.see(MERGED, start);
-        merges.see(0, start + seconds(6));
+        merges.see(0, start + seconds(3));
         merges.see(LEVEL_0_RUNS_MAX, start + seconds(7));
-        assert_eq!(merges.load_time(start + seconds(7)), seconds(LEVEL_0_RUNS_MAX as u64));
+        let half_a_second_each = seconds(LEVEL_0_RUNS_MAX as u64) / 2;
+        assert_eq!(merges.load_time(start + seconds(7)), half_a_second_each);
         merges.see(LEVEL_0_RUNS_MAX + 3, start + seconds(8));
-        assert!(merges.load_time(start + seconds(8)) > seconds(LEVEL_0_RUNS_MAX as u64));
+        assert!(merges.load_time(start + seconds(8)) > half_a_second_each);
+    }
+
+    #[test]
+    fn a_merge_that_was_held_up_for_an_hour_slows_nobody_for_long() {
+        let (start, mut merges) = (Instant::now(), Merges::default());
+        merges.see(MERGED, start);
+        merges.see(0, start + seconds(3600));
+        assert_eq!(merges.per_load, Some(PER_LOAD_MAX));
+        merges.see(LEVEL_0_RUNS_MAX, start + seconds(3601));
+        assert_eq!(merges.load_time(start + seconds(3601)), LOAD_TIME_MAX);
     }
 
     #[test]
