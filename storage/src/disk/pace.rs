@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
-/// A merge that takes longer than expected is taken for that much short of its end, at least.
-const REST_PART: u32 = 4;
+/// A merge is never taken to be nearer to its end than this part of the time that it should take in all, a
+/// quarter: it may take longer than the last ones did.
+const LEFT_PART_MIN: u32 = 4;
 
 /// The longest that a merge is taken to need for each load: what takes longer was held up by something else,
 /// such as a full disk.
@@ -52,10 +53,10 @@ impl Merges {
     fn load_time(&self, now: Instant) -> Duration {
         let (Some(due), Some(per_load)) = (self.due, self.per_load) else { return Duration::ZERO };
         let whole = per_load * self.runs as u32;
-        let rest = whole.saturating_sub(now.duration_since(due)).max(whole / REST_PART);
+        let left = whole.saturating_sub(now.duration_since(due)).max(whole / LEFT_PART_MIN);
         // One more than level 0 takes: it fills in memory.
         let loads = (LEVEL_0_RUNS_MAX + 1).saturating_sub(self.runs).max(1);
-        (rest / loads as u32).min(LOAD_TIME_MAX)
+        (left / loads as u32).min(LOAD_TIME_MAX)
     }
 }
 
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(merges.load_time(start + seconds(24)), seconds(10) / room(MERGED + 1));
         // It takes longer than expected.
         let late = merges.load_time(start + seconds(60));
-        assert_eq!(late, seconds(14) / REST_PART / room(MERGED + 1));
+        assert_eq!(late, seconds(14) / LEFT_PART_MIN / room(MERGED + 1));
         assert!(late > Duration::ZERO);
     }
 
