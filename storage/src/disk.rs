@@ -19,6 +19,7 @@
 //! | `retry`, `failure` | what follows a full disk, and any other failure |
 //! | `view` | a consistent read across overlays and tables |
 //! | `write` | a batch before it is committed |
+//! | `ahead` | the threads that look up for it |
 //! | `shared` | seals, waits, failures: every change of the current version |
 //! | `flush` | the background threads |
 //! | `reclaim` | removal of what was flushed by FLUSHALL and FLUSHDB |
@@ -30,6 +31,7 @@
 //! retry, as what an fsync that failed left behind is unknown; but a load or a compaction that met
 //! a full disk is given up, with all that it wrote, and begun anew.
 
+mod ahead;
 mod compaction;
 mod current;
 mod failure;
@@ -158,6 +160,10 @@ impl DiskEngine {
         engine.spawn("state-flush", move || flush::run_flusher(&shared))?;
         let shared = engine.shared.clone();
         engine.spawn("state-reclaim", move || reclaim::run_reclaimer(&shared))?;
+        for _ in 0..ahead::threads() {
+            let shared = engine.shared.clone();
+            engine.spawn("state-lookups", move || shared.lookups.run())?;
+        }
         engine.spawn("state-reaper", move || flush::run_reaper(&to_reap))?;
         engine.remover = Some(Remover::start(engine.shared.clone())?);
         Ok(engine)
@@ -178,6 +184,7 @@ impl Drop for DiskEngine {
     fn drop(&mut self) {
         self.shared.progress.lock().stopping = true;
         self.shared.changed.notify_all();
+        self.shared.lookups.close();
         self.shared.retire(Retired::Stop);
         self.remover = None;
         for thread in self.threads.drain(..) {
@@ -237,6 +244,7 @@ impl Engine for DiskEngine {
             last_flush_ms: progress.last_flush.as_millis() as u64,
             stalls: self.shared.stalls.load(Relaxed),
             rests: progress.rests,
+            lookups_ahead: self.shared.lookups.found(),
             level_0_runs: version.tables.generation.level_0_runs(),
         }
     }

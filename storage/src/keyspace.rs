@@ -307,6 +307,19 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// A hint: these keys of a database will be looked up, in this order (see [`WriteTxn::expect_all`]).
+    pub fn expect_all<'k>(
+        &mut self,
+        database: u8,
+        count: usize,
+        keys: impl Iterator<Item = UserKey<'k>>,
+    ) {
+        if let Ok(keyspace) = self.keyspace(database) {
+            let mut keys = keys.map(|key| key::record(self.shard, keyspace, key));
+            self.txn.expect_all(count, &mut keys);
+        }
+    }
+
     /// Looks a key up for a change that does not need its value.
     pub fn find(&mut self, database: u8, key: UserKey<'_>) -> Result<Found, StorageError> {
         let keyspace = self.keyspace(database)?;

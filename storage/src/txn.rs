@@ -58,6 +58,10 @@ pub trait WriteTxn: ReadTxn {
     /// Removes a row; removing a missing row is allowed.
     fn delete(&mut self, key: &[u8]);
 
+    /// A hint, before any lookup: about `count` keys will be looked up, in this order. A store may look
+    /// them up beside the caller. It takes them only if it does.
+    fn expect_all(&mut self, _count: usize, _keys: &mut dyn Iterator<Item = StorageKey>) {}
+
     /// Makes all changes visible at once, at this txn's log index.
     fn commit(self: Box<Self>);
 }
@@ -120,6 +124,8 @@ pub struct EngineStats {
     pub stalls: u64,
     /// Times it was asked to rest, so that it need not.
     pub rests: u64,
+    /// Lookups in tables that other threads had done when the writer came to them.
+    pub lookups_ahead: u64,
     /// Flushed overlays that no compaction has merged yet; every lookup may visit each.
     pub level_0_runs: usize,
 }

@@ -9,6 +9,7 @@ use crate::state_machine::entry::{Entry, EntryHeader, Operation};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use protocol::{Reply, Request};
 use storage::StorageError;
+use storage::key::UserKey;
 use storage::keyspace::Writer;
 use storage::meta;
 use storage::mutants::{self, Mutant};
@@ -88,6 +89,7 @@ pub fn apply(
         header: entry.header,
         random: SeededRandom::new(entry.header.seed),
     };
+    run.expect_all(&entry.operations);
     for (number, operation) in entry.operations.iter().enumerate() {
         if number.is_multiple_of(LOOKUPS_EXPECTED_MAX) && number + 1 < entry.operations.len() {
             run.expect(&entry.operations[number..]);
@@ -173,6 +175,15 @@ fn find(request: &Request) -> Result<&'static CommandSpec, StorageError> {
     }
 }
 
+/// The keys of commands. The first argument of nearly every command is its key; where it is not, the hint is
+/// wasted and nothing else.
+fn expected_keys(operations: &[Operation]) -> impl Iterator<Item = UserKey<'_>> {
+    operations.iter().filter_map(|operation| match operation {
+        Operation::Command { request, .. } => request.get(1).map(user_key),
+        _ => None,
+    })
+}
+
 struct Runner<'a, 'txn> {
     writer: &'a mut Writer<'txn>,
     header: EntryHeader,
@@ -180,16 +191,17 @@ struct Runner<'a, 'txn> {
 }
 
 impl Runner<'_, '_> {
-    /// Has the store fetch what the next commands will look for. The first argument of nearly every
-    /// command is its key; where it is not, the hint is wasted and nothing else.
+    /// Tells the store what the commands will look for.
+    fn expect_all(&mut self, operations: &[Operation]) {
+        let Some(Operation::Command { database, .. }) = operations.first() else { return };
+        self.writer.expect_all(*database, operations.len(), expected_keys(operations));
+    }
+
+    /// Has the store fetch what the next commands will look for.
     fn expect(&mut self, operations: &[Operation]) {
         let Some(Operation::Command { database, .. }) = operations.first() else { return };
-        let keys =
-            operations.iter().take(LOOKUPS_EXPECTED_MAX).filter_map(|operation| match operation {
-                Operation::Command { request, .. } => request.get(1).map(user_key),
-                _ => None,
-            });
-        self.writer.expect(*database, keys);
+        let next = &operations[..operations.len().min(LOOKUPS_EXPECTED_MAX)];
+        self.writer.expect(*database, expected_keys(next));
     }
 
     fn multi(

@@ -6,6 +6,7 @@
 //! Readers take no lock.
 
 use super::DiskOptions;
+use super::ahead::Lookups;
 use super::failure::Failure;
 use super::generation::{Generation, Tables};
 use super::overlay::{NewVersion, Overlay};
@@ -90,6 +91,7 @@ pub(super) struct Shared {
     pub(super) stalls: AtomicU64,
     pub(super) next_generation: AtomicU64,
     pub(super) retired: Sender<Retired>,
+    pub(super) lookups: Arc<Lookups>,
     failure: Failure,
     #[cfg(test)]
     pub(super) hook: Mutex<Option<Hook>>,
@@ -118,6 +120,7 @@ impl Shared {
             stalls: AtomicU64::new(0),
             next_generation: AtomicU64::new(number + 1),
             retired,
+            lookups: Arc::default(),
             failure: Failure::default(),
             #[cfg(test)]
             hook: Mutex::new(None),

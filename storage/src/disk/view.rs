@@ -3,6 +3,7 @@
 //! A version never changes except that rows of newer log indexes appear in its active overlay. So a
 //! reader that keeps its version keeps its state, while flushes and installations go on.
 
+use super::ahead::{Expected, Lookups};
 use super::generation::{Generation, RESERVED, Tables};
 use super::overlay::Overlay;
 use super::rows::KeyHash;
@@ -110,11 +111,29 @@ impl Drop for View {
 }
 
 impl View {
-    /// [`ReadTxn::get`] for who knows the hash of the key.
+    /// [`WriteTxn::expect_all`] for a batch that reads through this view.
+    ///
+    /// [`WriteTxn::expect_all`]: crate::txn::WriteTxn::expect_all
+    pub(super) fn expect_all(
+        &self,
+        count: usize,
+        keys: &mut dyn Iterator<Item = StorageKey>,
+        lookups: &Arc<Lookups>,
+    ) -> Expected {
+        let Version { active, sealed, tables } = &*self.version;
+        lookups.expect(count, keys, tables, |key| {
+            let hash = KeyHash::of(key);
+            let mut overlays = sealed.iter().chain([active]);
+            overlays.any(|overlay| overlay.look(key, hash, self.log_index, &mut |_| ()))
+        })
+    }
+
+    /// [`ReadTxn::get`] for who knows the hash of the key, and may have expected it.
     pub(super) fn get_hashed(
         &self,
         key: &[u8],
         hash: KeyHash,
+        expected: Option<&Expected>,
     ) -> Result<Option<Bytes>, StorageError> {
         let Version { active, sealed, tables } = &*self.version;
         if let Some(change) = active.get(key, hash, self.log_index) {
@@ -127,14 +146,15 @@ impl View {
         if key >= RESERVED {
             return Ok(None);
         }
-        tables.get(key)
+        get_from(tables, key, expected)
     }
 
-    /// [`ReadTxn::look`] for who knows the hash of the key.
+    /// [`ReadTxn::look`] for who knows the hash of the key, and may have expected it.
     pub(super) fn look_hashed(
         &self,
         key: &[u8],
         hash: KeyHash,
+        expected: Option<&Expected>,
         show: &mut dyn FnMut(&[u8]),
     ) -> Result<(), StorageError> {
         let Version { active, sealed, tables } = &*self.version;
@@ -147,7 +167,7 @@ impl View {
             return Ok(());
         }
         if key < RESERVED
-            && let Some(value) = tables.get(key)?
+            && let Some(value) = get_from(tables, key, expected)?
         {
             show(&value);
         }
@@ -155,13 +175,24 @@ impl View {
     }
 }
 
+fn get_from(
+    tables: &Tables,
+    key: &[u8],
+    expected: Option<&Expected>,
+) -> Result<Option<Bytes>, StorageError> {
+    match expected {
+        Some(expected) => expected.get(key, tables),
+        None => tables.get(key),
+    }
+}
+
 impl ReadTxn for View {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.get_hashed(key, KeyHash::of(key))
+        self.get_hashed(key, KeyHash::of(key), None)
     }
 
     fn look(&self, key: &[u8], show: &mut dyn FnMut(&[u8])) -> Result<(), StorageError> {
-        self.look_hashed(key, KeyHash::of(key), show)
+        self.look_hashed(key, KeyHash::of(key), None, show)
     }
 
     fn expect(&self, keys: &[StorageKey]) {

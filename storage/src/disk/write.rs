@@ -1,5 +1,6 @@
 //! The batch of one log index: kept apart until it is committed, so that dropping it leaves nothing.
 
+use super::ahead::Expected;
 use super::generation::is_storage_key;
 use super::overlay::NewVersion;
 use super::rows::{KeyHash, Rows};
@@ -38,6 +39,7 @@ struct BatchChange {
 
 /// A batch that is being put together.
 pub(super) struct Batch<'a> {
+    expected: Option<Expected>,
     turn: WriteTurn<'a>,
     view: View,
     changes: RefCell<Rows<BatchChange>>,
@@ -52,7 +54,8 @@ impl<'a> Batch<'a> {
         let turn = turn.expect("checked above");
         let view = View::latest(shared.version.load_full());
         assert!(log_index > view.log_index(), "log indexes of batches only grow");
-        Self { turn, view, changes: RefCell::new(Rows::with_room_for(0)), log_index }
+        let changes = RefCell::new(Rows::with_room_for(0));
+        Self { expected: None, turn, view, changes, log_index }
     }
 }
 
@@ -73,7 +76,7 @@ impl ReadTxn for Batch<'_> {
         let hash = KeyHash::of(key);
         match self.changes.borrow().get(key, hash) {
             Some(change) => Ok(change.value.clone()),
-            None => self.view.get_hashed(key, hash),
+            None => self.view.get_hashed(key, hash, self.expected.as_ref()),
         }
     }
 
@@ -81,7 +84,7 @@ impl ReadTxn for Batch<'_> {
         let hash = KeyHash::of(key);
         match self.changes.borrow().get(key, hash) {
             Some(change) => change.value.iter().for_each(|value| show(value)),
-            None => self.view.look_hashed(key, hash, show)?,
+            None => self.view.look_hashed(key, hash, self.expected.as_ref(), show)?,
         }
         Ok(())
     }
@@ -119,8 +122,13 @@ impl WriteTxn for Batch<'_> {
         self.change(key, None);
     }
 
+    fn expect_all(&mut self, count: usize, keys: &mut dyn Iterator<Item = StorageKey>) {
+        self.expected = Some(self.view.expect_all(count, keys, &self.turn.0.lookups));
+    }
+
     fn commit(self: Box<Self>) {
-        let Self { turn, view, changes, log_index } = *self;
+        let Self { expected, turn, view, changes, log_index } = *self;
+        drop(expected);
         drop(view);
         let changes = changes.into_inner().into_rows();
         let changes =

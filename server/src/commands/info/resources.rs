@@ -87,6 +87,7 @@ pub(super) fn persistence(from: &Sources<'_>, section: &mut Section) {
     section.add("storage_last_flush_ms", engine.last_flush_ms);
     section.add("storage_stalls", engine.stalls);
     section.add("storage_rests", engine.rests);
+    section.add("storage_lookups_ahead", engine.lookups_ahead);
     section.add("storage_level_0_runs", engine.level_0_runs);
 }
 

@@ -1,6 +1,7 @@
 //! Readers, the writer and the background threads at the same time.
 
 use super::*;
+use crate::key::StorageKey;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -71,6 +72,41 @@ fn readers_see_whole_batches_during_flushes_and_installations() {
     let engine = DiskEngine::open(small(dir.path())).unwrap();
     assert_eq!(engine.durable_index(), 600);
     check_twins(&*engine.read());
+}
+
+#[test]
+fn batches_find_what_they_replace_whoever_looks_it_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = DiskEngine::open(small(dir.path())).unwrap();
+    let mut random = Random(1);
+    let mut model = BTreeMap::new();
+    for log_index in 1..=300 {
+        engine.wait_for_room().unwrap();
+        engine.shared.lookups.help_next();
+        let numbers: Vec<_> = (0..200).map(|_| random.below(2000) as u64).collect();
+        let key = |number: &u64| StorageKey::from(format!("{number:04}").as_bytes());
+        let mut txn = engine.write(log_index);
+        txn.expect_all(numbers.len(), &mut numbers.iter().map(key));
+        for number in &numbers {
+            let key = key(number);
+            assert_eq!(txn.get(&key).unwrap(), model.get(number).cloned(), "{number}");
+            let value = Bytes::from(format!("{log_index:050}"));
+            if (number + log_index) % 5 == 0 {
+                txn.delete(&key);
+                model.remove(number);
+            } else {
+                txn.put(&key, value.clone());
+                model.insert(*number, value);
+            }
+        }
+        txn.commit();
+        if log_index % 100 == 0 {
+            copy_state(&engine, &engine, 2000);
+        }
+    }
+    let stats = engine.stats();
+    assert!(stats.flushes > 5, "{stats:?}");
+    assert_eq!(stats.lookups_ahead > 0, ahead::threads() > 0, "{stats:?}");
 }
 
 #[test]
