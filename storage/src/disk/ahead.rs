@@ -22,6 +22,8 @@ use std::time::Instant;
 
 /// Keys for which other threads are worth waking.
 const KEYS_MIN: usize = 32;
+/// Keys of a batch that others may look up.
+const KEYS_MAX: usize = 16_384;
 /// Time that one of them takes at least where they are, in nanoseconds: more than filters need that say that it
 /// is new.
 const KEY_NANOS_MIN: u64 = 3_000;
@@ -29,6 +31,10 @@ const KEY_NANOS_MIN: u64 = 3_000;
 const LEARNED: u64 = 8;
 /// Threads that look up for others, at most.
 const THREADS_MAX: usize = 3;
+/// Bytes of values that are kept for one batch, about; what is looked up thereafter the writer looks up itself.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a value up to which it is copied. A longer one keeps the block that it was read with.
+const COPY_BYTES_MAX: usize = 512;
 /// Expected keys among which the next one is looked for: of those between, the batch had changes already.
 const NEXT_MAX: usize = 32;
 
@@ -52,6 +58,8 @@ struct Keys {
     slots: Box<[Slot]>,
     /// Before this one is what no other thread has taken yet.
     rest: AtomicUsize,
+    /// Bytes of what was found.
+    kept: AtomicUsize,
     /// The batch wants no more.
     is_over: AtomicBool,
 }
@@ -59,13 +67,14 @@ struct Keys {
 impl Keys {
     fn new(tables: Tables, keys: impl Iterator<Item = StorageKey>) -> Self {
         let slot = |key| Slot { key, is_begun: AtomicBool::new(false), found: OnceLock::new() };
-        let slots: Box<[Slot]> = keys.map(slot).collect();
-        Self { tables, rest: AtomicUsize::new(slots.len()), slots, is_over: AtomicBool::new(false) }
+        let slots: Box<[Slot]> = keys.map(slot).take(KEYS_MAX).collect();
+        let (rest, kept) = (AtomicUsize::new(slots.len()), AtomicUsize::new(0));
+        Self { tables, slots, rest, kept, is_over: AtomicBool::new(false) }
     }
 
     /// Looks up for the writer until it meets it.
     fn look_up(&self) {
-        while !self.is_over.load(Relaxed) {
+        while !self.is_over.load(Relaxed) && self.kept.load(Relaxed) < KEPT_BYTES_MAX {
             let taken = self.rest.fetch_update(AcqRel, Acquire, |rest| rest.checked_sub(1));
             let Ok(before) = taken else { return };
             let slot = &self.slots[before - 1];
@@ -74,6 +83,11 @@ impl Keys {
             }
             // After an error the writer looks itself, and meets the same.
             let Ok(found) = self.tables.get(&slot.key) else { return };
+            let found = found.map(|value| match value.len() {
+                ..=COPY_BYTES_MAX => Bytes::copy_from_slice(&value),
+                _ => value,
+            });
+            self.kept.fetch_add(found.as_ref().map_or(0, Bytes::len), Relaxed);
             let is_new = slot.found.set(found).is_ok();
             debug_assert!(is_new, "who begins is alone");
         }
@@ -83,8 +97,8 @@ impl Keys {
 /// What the threads share that look up.
 #[derive(Default)]
 pub(super) struct Lookups {
-    /// Time that a key of a long batch took of late, in nanoseconds; that of a batch which found most of its keys above the
-    /// tables counts as none.
+    /// Time that a key of a long batch took of late, in nanoseconds; that of a batch that found most of its
+    /// keys above the tables counts as none.
     key_nanos: AtomicU64,
     /// Keys that were found when the writer came.
     found: AtomicU64,
@@ -298,6 +312,27 @@ mod tests {
             assert_eq!(expected.get(&key(number), &tables).unwrap(), value(number));
         }
         assert_eq!(expected.get(b"other", &tables).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let generation =
+            Generation::create(dir.path().join("state.g1"), &DiskOptions::new(dir.path()));
+        let generation = generation.unwrap();
+        let long = Bytes::from(vec![b'x'; KEPT_BYTES_MAX / 20]);
+        let row = |number| Ok((Bytes::copy_from_slice(&key(number)), Some(long.clone())));
+        generation.load((0..KEYS_MIN).map(row), Some(1), &|| true).unwrap();
+        let tables = Tables::now(Arc::new(generation));
+        let keys = Keys::new(tables.clone(), (0..KEYS_MIN).map(key));
+        keys.look_up();
+        let found = keys.slots.iter().filter(|slot| slot.found.get().is_some()).count();
+        assert_eq!(found, 21);
+        drop(keys);
+        let keys = Keys::new(tables, (0..KEYS_MIN).map(key));
+        keys.kept.store(KEPT_BYTES_MAX, Relaxed);
+        keys.look_up();
+        assert!(keys.slots.iter().all(|slot| !slot.is_begun.load(Relaxed)));
     }
 
     #[test]
