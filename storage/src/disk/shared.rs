@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 /// The longest rest after one batch.
 const REST_MAX: Duration = Duration::from_millis(500);
 
+/// The shortest rest: what short batches should rest adds up to it. Who sleeps for less than a millisecond may sleep for
+/// one, many times longer than asked. How much longer a rest took is made good up to as much.
+const REST_MIN: Duration = Duration::from_millis(5);
+
 /// Progress of the background work.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -141,7 +145,9 @@ impl Shared {
         let takes = version.tables.generation.pace.time_for(added, load_bytes);
         if !takes.is_zero() {
             let now = Instant::now();
-            let from = progress.rests_until.map_or(now, |until| until.max(now));
+            let from = progress
+                .rests_until
+                .map_or(now, |until| until.max(now.checked_sub(REST_MIN).unwrap_or(now)));
             progress.rests_until = Some(from + takes.min(REST_MAX));
         }
         if drops {
@@ -163,12 +169,16 @@ impl Shared {
     pub(super) fn rest(&self) -> Duration {
         let mut progress = self.progress.lock();
         let Some(until) = progress.rests_until else { return Duration::ZERO };
-        let rest = until.saturating_duration_since(Instant::now());
-        match rest.is_zero() {
-            true => progress.rests_until = None,
-            false => progress.rests += 1,
+        let now = Instant::now();
+        let rest = until.saturating_duration_since(now);
+        if rest >= REST_MIN {
+            progress.rests += 1;
+            return rest;
         }
-        rest
+        if now.saturating_duration_since(until) > REST_MIN {
+            progress.rests_until = None;
+        }
+        Duration::ZERO
     }
 
     /// Whether a batch can be taken.

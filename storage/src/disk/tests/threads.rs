@@ -197,6 +197,33 @@ fn batches_rest_while_merges_are_slower_and_only_then() {
 }
 
 #[test]
+fn short_batches_rest_seldom_and_long_enough_for_a_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let generation = engine.shared.version.load().tables.generation.clone();
+    generation.pace.see(8);
+    thread::sleep(Duration::from_millis(400));
+    generation.pace.see(0);
+    generation.pace.see(8);
+    // Each is 0.3 ms of a load that should take 80 ms.
+    let short = "x".repeat(256 << 10);
+    let mut rests = 0;
+    let mut rested = Duration::ZERO;
+    for log_index in 1..=100 {
+        put(&engine, log_index, &log_index.to_string(), &short);
+        let rest = engine.rest();
+        if !rest.is_zero() {
+            assert!(rest >= Duration::from_millis(5), "{rest:?}");
+            thread::sleep(rest);
+            rests += 1;
+            rested += rest;
+        }
+    }
+    assert!((1..=8).contains(&rests), "{rests}, {rested:?}");
+    assert_eq!(engine.stats().rests, rests);
+}
+
+#[test]
 fn level_0_stays_short_however_fast_loads_come() {
     let dir = tempfile::tempdir().unwrap();
     let engine =
